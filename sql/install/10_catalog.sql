@@ -1,0 +1,243 @@
+-- The catalog: what there is (source, flow, job), what arrived (load, file,
+-- kafka_offset, reject), what is waiting (pending) and what was done
+-- (flow_run, job_run, task_run). Identifiers come from sequences that are
+-- dumped with the tables. No foreign keys between these tables: a parallel
+-- restore loads them in any order.
+
+-- ---------------------------------------------------------------- sources
+CREATE SEQUENCE lakehouse.source_id_seq AS integer;
+CREATE TABLE lakehouse.source (
+    source_id     integer PRIMARY KEY DEFAULT pg_catalog.nextval('lakehouse.source_id_seq'),
+    name          text NOT NULL UNIQUE,
+    owner         regrole NOT NULL,
+    server        name NOT NULL,
+    kind          text NOT NULL CHECK (kind IN ('files', 'kafka')),
+    target        regclass NOT NULL,
+    format        text,                       -- files: csv, json
+    path          text,                       -- files: glob beneath the server's directory
+    topics        text[],                     -- kafka: topic names
+    options       jsonb NOT NULL DEFAULT '{}',
+    trigger       text NOT NULL DEFAULT 'available_now' CHECK (trigger IN ('available_now', 'continuous')),
+    paused        text,                       -- NULL = active, otherwise the reason
+    home          text NOT NULL,              -- system identifier and database oid where it may run
+    created       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
+-- What the last runs of a source did; apart from the definition because it
+-- changes with every batch.
+CREATE TABLE lakehouse.source_state (
+    source_id     integer PRIMARY KEY,
+    last_success  timestamptz,
+    last_failure  timestamptz,
+    failures      integer NOT NULL DEFAULT 0, -- in a row
+    sqlstate      text,                       -- of the last failure while failures > 0
+    error         text,
+    retry_at      timestamptz
+);
+
+CREATE SEQUENCE lakehouse.file_id_seq;
+CREATE TABLE lakehouse.file (
+    file_id       bigint PRIMARY KEY DEFAULT pg_catalog.nextval('lakehouse.file_id_seq'),
+    source_id     integer NOT NULL,
+    path          text NOT NULL,              -- beneath the server's directory
+    size          bigint NOT NULL,
+    mtime         timestamptz NOT NULL,
+    mtime_ns      bigint NOT NULL,            -- epoch nanoseconds: timestamptz is coarser than the file system
+    state         text NOT NULL CHECK (state IN ('discovered', 'loading', 'loaded', 'failed', 'skipped', 'changed')),
+    "position"    bigint NOT NULL DEFAULT 0,  -- bytes already loaded (resume position)
+    line          bigint NOT NULL DEFAULT 0,  -- lines already loaded
+    header        text,                       -- CSV header line of a file that is loaded in parts
+    rows          bigint NOT NULL DEFAULT 0,
+    rejected      bigint NOT NULL DEFAULT 0,
+    attempts      integer NOT NULL DEFAULT 0,
+    sqlstate      text,
+    error         text,
+    retry_at      timestamptz,
+    discovered    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    loaded        timestamptz,
+    UNIQUE (source_id, path)
+);
+CREATE INDEX file_waiting ON lakehouse.file (source_id, mtime_ns, path) WHERE state IN ('discovered', 'loading', 'failed');
+
+CREATE TABLE lakehouse.kafka_offset (
+    source_id      integer NOT NULL,
+    topic          text NOT NULL,
+    "partition"    integer NOT NULL,
+    next_offset    bigint NOT NULL,           -- the next offset to read
+    end_offset     bigint,                    -- end of the partition when last looked (last stable offset)
+    low_offset     bigint,                    -- oldest offset the broker still had
+    last_offset    bigint,                    -- last record loaded, to recognise a recreated topic
+    last_timestamp bigint,                    -- its Kafka timestamp (milliseconds)
+    last_hash      bigint,                    -- and a hash of its key and value
+    rows           bigint NOT NULL DEFAULT 0,
+    rejected       bigint NOT NULL DEFAULT 0,
+    sqlstate       text,                      -- set while the partition is stopped
+    error          text,
+    updated        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    PRIMARY KEY (source_id, topic, "partition")
+);
+
+CREATE SEQUENCE lakehouse.reject_id_seq;
+CREATE TABLE lakehouse.reject (
+    reject_id     bigint PRIMARY KEY DEFAULT pg_catalog.nextval('lakehouse.reject_id_seq'),
+    source_id     integer,
+    flow_id       integer,
+    load_id       bigint NOT NULL,
+    file_id       bigint,
+    line          bigint,                     -- first line of the record, from 1
+    byte_offset   bigint,                     -- first byte of the record, from 0
+    topic         text,
+    "partition"   integer,
+    "offset"      bigint,
+    raw           bytea,                      -- the record as it stood
+    stage         text NOT NULL CHECK (stage IN ('parse', 'convert', 'store', 'merge')),
+    sqlstate      text NOT NULL,
+    message       text NOT NULL,
+    column_name   text,
+    rejected_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX reject_source ON lakehouse.reject (source_id, load_id);
+CREATE INDEX reject_flow ON lakehouse.reject (flow_id, load_id) WHERE flow_id IS NOT NULL;
+
+-- ------------------------------------------------------------ loads, delta
+CREATE SEQUENCE lakehouse.load_id_seq;
+CREATE TABLE lakehouse.load (
+    load_id        bigint PRIMARY KEY,
+    relation       regclass NOT NULL,
+    kind           text NOT NULL CHECK (kind IN ('file', 'kafka', 'flow', 'user')),
+    source_id      integer,
+    flow_id        integer,
+    file_id        bigint,
+    first_position bigint,                    -- file: bytes [first, last)
+    last_position  bigint,
+    offsets        jsonb,                     -- kafka: {"topic": {"partition": [first, next]}}
+    rows           bigint,                    -- NULL for a user's transaction: not counted
+    rejected       bigint NOT NULL DEFAULT 0,
+    bytes          bigint,
+    role           regrole NOT NULL,          -- who wrote it
+    started        timestamptz NOT NULL,
+    finished       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX load_relation ON lakehouse.load (relation, load_id);
+CREATE INDEX load_source ON lakehouse.load (source_id, load_id) WHERE source_id IS NOT NULL;
+
+-- Tables that carry _load_id. old_images is set while some flow needs to see
+-- what updated and deleted rows looked like.
+CREATE TABLE lakehouse.managed_table (
+    relation      regclass PRIMARY KEY,
+    old_images    regclass
+);
+
+-- What a flow has not yet consumed: one row for each load of each streaming
+-- input, written in the load's own transaction.
+CREATE TABLE lakehouse.pending (
+    flow_id       integer NOT NULL,
+    input         regclass NOT NULL,
+    load_id       bigint NOT NULL,
+    PRIMARY KEY (flow_id, load_id, input)
+);
+
+-- ------------------------------------------------------------------- flows
+CREATE SEQUENCE lakehouse.flow_id_seq AS integer;
+CREATE TABLE lakehouse.flow (
+    flow_id        integer PRIMARY KEY DEFAULT pg_catalog.nextval('lakehouse.flow_id_seq'),
+    name           text NOT NULL UNIQUE,
+    owner          regrole NOT NULL,
+    target         regclass NOT NULL,
+    mode           text NOT NULL CHECK (mode IN ('append', 'insert_only', 'upsert', 'scd1', 'aggregate', 'complete', 'sql')),
+    query          text NOT NULL,
+    keys           text[] NOT NULL DEFAULT '{}',
+    sequence_by    text[] NOT NULL DEFAULT '{}',
+    delete_when    text,
+    ignore_null    boolean NOT NULL DEFAULT false,
+    except_columns text[] NOT NULL DEFAULT '{}',
+    trigger        text NOT NULL DEFAULT 'auto' CHECK (trigger IN ('auto', 'available_now', 'continuous')),
+    max_loads      integer NOT NULL DEFAULT 1000 CHECK (max_loads > 0),
+    path           text NOT NULL,              -- search_path that the query was written under
+    tombstones     regclass,                   -- scd1: keys that were deleted, with their sequence
+    options        jsonb NOT NULL DEFAULT '{}',
+    paused         text,
+    created        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
+CREATE TABLE lakehouse.flow_input (
+    flow_id       integer NOT NULL,
+    input         regclass NOT NULL,
+    streaming     boolean NOT NULL,
+    PRIMARY KEY (flow_id, input)
+);
+CREATE INDEX flow_input_input ON lakehouse.flow_input (input) WHERE streaming;
+
+CREATE TABLE lakehouse.flow_state (
+    flow_id       integer PRIMARY KEY,
+    last_success  timestamptz,
+    last_failure  timestamptz,
+    failures      integer NOT NULL DEFAULT 0,
+    sqlstate      text,
+    error         text,
+    retry_at      timestamptz
+);
+
+CREATE SEQUENCE lakehouse.flow_run_id_seq;
+CREATE TABLE lakehouse.flow_run (
+    run_id        bigint PRIMARY KEY DEFAULT pg_catalog.nextval('lakehouse.flow_run_id_seq'),
+    flow_id       integer NOT NULL,
+    technique     text NOT NULL,
+    loads         integer NOT NULL,            -- pending loads consumed
+    rows_in       bigint,                      -- rows the delta gave
+    inserted      bigint NOT NULL DEFAULT 0,
+    updated       bigint NOT NULL DEFAULT 0,
+    deleted       bigint NOT NULL DEFAULT 0,
+    rejected      bigint NOT NULL DEFAULT 0,
+    load_id       bigint,                      -- what it wrote; NULL when nothing changed
+    started       timestamptz NOT NULL,
+    finished      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX flow_run_flow ON lakehouse.flow_run (flow_id, run_id);
+
+-- -------------------------------------------------------------------- jobs
+CREATE SEQUENCE lakehouse.job_id_seq AS integer;
+CREATE TABLE lakehouse.job (
+    job_id        integer PRIMARY KEY DEFAULT pg_catalog.nextval('lakehouse.job_id_seq'),
+    name          text NOT NULL UNIQUE,
+    owner         regrole NOT NULL,
+    definition    jsonb NOT NULL,
+    path          text NOT NULL,               -- search_path that its SQL was written under
+    schedule      text,                        -- cron expression, for show and for export
+    cron_job_id   bigint,
+    paused        text,
+    created       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+
+CREATE SEQUENCE lakehouse.job_run_id_seq;
+CREATE TABLE lakehouse.job_run (
+    run_id        bigint PRIMARY KEY DEFAULT pg_catalog.nextval('lakehouse.job_run_id_seq'),
+    job_id        integer NOT NULL,
+    cause         text NOT NULL CHECK (cause IN ('manual', 'schedule')),
+    role          regrole NOT NULL,
+    state         text NOT NULL CHECK (state IN ('queued', 'running', 'succeeded', 'failed', 'canceled', 'skipped')),
+    definition    jsonb NOT NULL,              -- as it was when the run began
+    parameters    jsonb NOT NULL DEFAULT '{}',
+    error         text,
+    queued        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    started       timestamptz,
+    finished      timestamptz
+);
+CREATE INDEX job_run_job ON lakehouse.job_run (job_id, run_id);
+CREATE INDEX job_run_open ON lakehouse.job_run (state) WHERE state IN ('queued', 'running');
+
+CREATE TABLE lakehouse.task_run (
+    run_id        bigint NOT NULL,
+    task_key      text NOT NULL,
+    attempt       integer NOT NULL,            -- from 0
+    state         text NOT NULL CHECK (state IN ('blocked', 'queued', 'running', 'waiting_for_retry', 'succeeded', 'failed', 'timed_out', 'canceled', 'crashed', 'excluded', 'upstream_failed')),
+    parameters    jsonb NOT NULL DEFAULT '{}',
+    result        jsonb,
+    sqlstate      text,
+    error         text,
+    pid           integer,
+    not_before    timestamptz,
+    started       timestamptz,
+    finished      timestamptz,
+    PRIMARY KEY (run_id, task_key, attempt)
+);

@@ -1,0 +1,33 @@
+-- Everything closed, then the dump marks.
+
+REVOKE ALL ON ALL TABLES IN SCHEMA lakehouse FROM PUBLIC;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA lakehouse FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA lakehouse FROM PUBLIC;
+
+-- The default of _load_id: whoever inserts into a managed table calls it. It
+-- checks the caller's right to write that table.
+GRANT EXECUTE ON FUNCTION lakehouse.current_load(regclass) TO PUBLIC;
+
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.source_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.source', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.source_state', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.file_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.file', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.kafka_offset', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.reject_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.reject', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.load_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.load', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.managed_table', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.pending', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.flow_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.flow', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.flow_input', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.flow_state', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.flow_run_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.flow_run', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.job_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.job', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.job_run_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.job_run', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.task_run', '');

@@ -1,0 +1,42 @@
+/*
+ * writer.h
+ *	  Batches of records into a bronze table.
+ */
+#ifndef LH_WRITER_H
+#define LH_WRITER_H
+
+#include "source/record.h"
+#include "utils/relcache.h"
+
+typedef struct LhWriter LhWriter;
+
+typedef struct LhWriteCounts
+{
+	int64		rows;			/* stored */
+	int64		rejected;		/* kept as rejects */
+} LhWriteCounts;
+
+/*
+ * lh_writer_open prepares to write into "target" as the current user, whose
+ * INSERT privilege it checks; the transaction is the caller's.  "may_raise"
+ * says that a record's conversion can raise an error, so that batches need a
+ * subtransaction.
+ */
+extern LhWriter *lh_writer_open(Oid target, int32 source_id, bool may_raise);
+
+/* tuple descriptor of the target, and which columns a source may fill */
+extern TupleDesc lh_writer_tupdesc(LhWriter *writer);
+extern const bool *lh_writer_fillable(LhWriter *writer);
+
+/* the following records belong to this load (and file, 0 = none) */
+extern void lh_writer_begin_load(LhWriter *writer, int64 load_id, int64 file_id);
+
+/* stores a batch: rows into the table, bad records into lakehouse.reject */
+extern void lh_writer_write(LhWriter *writer, const LhRecords *records);
+
+/* flushes what is buffered; counts since lh_writer_begin_load */
+extern LhWriteCounts lh_writer_end_load(LhWriter *writer);
+
+extern void lh_writer_close(LhWriter *writer);
+
+#endif							/* LH_WRITER_H */

@@ -1,0 +1,329 @@
+/*
+ * catalog_access.c
+ *	  The one way to our own tables, and to another identity.
+ *
+ * Invariant: user-named code (a flow's query, a trigger, an input function of a
+ * user's type) never runs while the identity is the extension's owner.  Between
+ * lh_catalog_begin and lh_catalog_end only fixed statements of ours run, with
+ * search_path pinned to pg_catalog, so nothing a user made can be called.
+ *
+ * An error needs no clean-up: abort of the transaction or subtransaction
+ * restores user, security context, settings and SPI.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "catalog/catalog_access.h"
+
+/* prepared statements, found by the address of the statement's literal */
+typedef struct PlanEntry
+{
+	const char *sql;			/* key */
+	SPIPlanPtr	plan;
+} PlanEntry;
+
+static HTAB *plans = NULL;
+
+static void set_local(const char *name, const char *value);
+static SPIPlanPtr find_plan(const char *sql, int nargs, const Oid *types);
+
+/*
+ * extension_owner returns the role that owns schema lakehouse.
+ */
+static Oid
+extension_owner(void)
+{
+	Oid			namespace = get_namespace_oid("lakehouse", true);
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(namespace));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"lakehouse\" is not installed in this database"),
+				 errhint("Run CREATE EXTENSION lakehouse.")));
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * lh_identity_role makes "role" the current user, as a SECURITY DEFINER
+ * function would, with the given search_path, UTC and ISO dates until
+ * lh_identity_restore or abort.  The security context forbids SET ROLE.
+ */
+void
+lh_identity_role(LhIdentity *saved, Oid role, const char *search_path)
+{
+	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
+	SetUserIdAndSecContext(role, saved->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	saved->guc_nest = NewGUCNestLevel();
+	set_local("search_path", search_path);
+	set_local("timezone", "UTC");
+	set_local("datestyle", "ISO, MDY");
+	set_local("intervalstyle", "postgres");
+}
+
+/*
+ * lh_identity_extension makes the extension's owner the current user.
+ */
+void
+lh_identity_extension(LhIdentity *saved)
+{
+	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
+	SetUserIdAndSecContext(extension_owner(),
+						   saved->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	saved->guc_nest = NewGUCNestLevel();
+	set_local("search_path", "pg_catalog, pg_temp");
+	/* timestamps that pass through text must not depend on the session */
+	set_local("datestyle", "ISO, MDY");
+}
+
+/*
+ * lh_identity_restore goes back to what lh_identity_* replaced.
+ */
+void
+lh_identity_restore(const LhIdentity *saved)
+{
+	AtEOXact_GUC(false, saved->guc_nest);
+	SetUserIdAndSecContext(saved->userid, saved->sec_context);
+}
+
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+/*
+ * lh_catalog_begin opens a bracket of statements on our tables.
+ */
+void
+lh_catalog_begin(LhCatalog *catalog)
+{
+	lh_identity_extension(&catalog->saved);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to the server programming interface");
+}
+
+/*
+ * lh_catalog_end closes the bracket; results read before must have been copied.
+ */
+void
+lh_catalog_end(LhCatalog *catalog)
+{
+	SPI_finish();
+	lh_identity_restore(&catalog->saved);
+}
+
+/*
+ * lh_catalog_run executes one fixed statement and returns how many rows it
+ * processed.  "sql" must be a literal: its plan is kept for the session under
+ * its address.  nulls is 'n' or ' ' for each argument, or NULL.
+ */
+uint64
+lh_catalog_run(const char *sql, int nargs, const Oid *types,
+			   const Datum *values, const char *nulls)
+{
+	SPIPlanPtr	plan = find_plan(sql, nargs, types);
+	int			code;
+
+	code = SPI_execute_plan(plan, (Datum *) values, nulls, false, 0);
+	if (code < 0)
+		elog(ERROR, "catalog statement failed: %s: %s",
+			 SPI_result_code_string(code), sql);
+	return SPI_processed;
+}
+
+/*
+ * lh_catalog_read_latest executes a fixed SELECT under a snapshot taken now,
+ * whatever the isolation level of the transaction.  For what must be seen as
+ * soon as it is committed: which flows read from a table.
+ */
+uint64
+lh_catalog_read_latest(const char *sql, int nargs, const Oid *types,
+					   const Datum *values, const char *nulls)
+{
+	SPIPlanPtr	plan = find_plan(sql, nargs, types);
+	int			code;
+
+	/* own changes of this transaction must be seen as well */
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	code = SPI_execute_plan(plan, (Datum *) values, nulls, true, 0);
+	PopActiveSnapshot();
+	if (code < 0)
+		elog(ERROR, "catalog statement failed: %s: %s",
+			 SPI_result_code_string(code), sql);
+	return SPI_processed;
+}
+
+static SPIPlanPtr
+find_plan(const char *sql, int nargs, const Oid *types)
+{
+	PlanEntry  *entry;
+	bool		found;
+
+	if (plans == NULL)
+	{
+		HASHCTL		control = {
+			.keysize = sizeof(const char *),
+			.entrysize = sizeof(PlanEntry),
+			.hcxt = TopMemoryContext
+		};
+
+		plans = hash_create("lakehouse catalog statements", 64, &control,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(plans, &sql, HASH_FIND, NULL);
+	if (entry == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(sql, nargs, (Oid *) types);
+
+		if (plan == NULL)
+			elog(ERROR, "could not prepare catalog statement: %s: %s",
+				 SPI_result_code_string(SPI_result), sql);
+		if (SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not keep catalog statement: %s", sql);
+		entry = hash_search(plans, &sql, HASH_ENTER, &found);
+		entry->plan = plan;
+	}
+	return entry->plan;
+}
+
+/*
+ * lh_catalog_value returns one value of the last result, owned by SPI.
+ */
+Datum
+lh_catalog_value(uint64 row, int column, bool *isnull)
+{
+	Assert(row < SPI_processed);
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+/*
+ * lh_catalog_text returns one value as text in "context", or NULL.
+ */
+char *
+lh_catalog_text(uint64 row, int column, MemoryContext context)
+{
+	char	   *text = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+
+	return text ? MemoryContextStrdup(context, text) : NULL;
+}
+
+/*
+ * lh_catalog_int64 returns an integer, bigint or smallint value.
+ */
+int64
+lh_catalog_int64(uint64 row, int column, int64 if_null)
+{
+	bool		isnull;
+	Datum		value = lh_catalog_value(row, column, &isnull);
+
+	if (isnull)
+		return if_null;
+	switch (SPI_gettypeid(SPI_tuptable->tupdesc, column))
+	{
+		case INT2OID:
+			return DatumGetInt16(value);
+		case INT4OID:
+			return DatumGetInt32(value);
+		default:
+			return DatumGetInt64(value);
+	}
+}
+
+/*
+ * lh_catalog_oid returns an oid, regclass or regrole value, InvalidOid if NULL.
+ */
+Oid
+lh_catalog_oid(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = lh_catalog_value(row, column, &isnull);
+
+	return isnull ? InvalidOid : DatumGetObjectId(value);
+}
+
+/*
+ * lh_catalog_home names this cluster and database.  A source remembers it, so
+ * that a restored or copied database does not ingest until a person says so.
+ */
+char *
+lh_catalog_home(void)
+{
+	return psprintf(UINT64_FORMAT "/%u", GetSystemIdentifier(), MyDatabaseId);
+}
+
+/*
+ * lh_catalog_lock takes the exclusive lock on one source, flow or job until the
+ * end of the transaction; returns false only if it was told not to wait.
+ */
+bool
+lh_catalog_lock(LhLockClass class, int32 id, bool wait)
+{
+	static const char *const tables[] = {"source", "flow", "job"};
+	Oid			namespace = get_namespace_oid("lakehouse", false);
+	Oid			relation = get_relname_relid(tables[class], namespace);
+	LOCKTAG		tag;
+
+	/* not the key space of advisory locks, which belongs to the user */
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, relation, (Oid) id, 0);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * lh_catalog_check_owner raises unless the current user has the rights of
+ * "owner".  noun is source, flow or job.
+ */
+void
+lh_catalog_check_owner(Oid owner, const char *noun, const char *name)
+{
+	if (!has_privs_of_role(GetUserId(), owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be owner of %s \"%s\"", noun, name)));
+}
+
+/*
+ * lh_catalog_current_path returns the schemas that unqualified names are looked
+ * up in now, as text for search_path: pg_catalog first, pg_temp last.
+ */
+char *
+lh_catalog_current_path(void)
+{
+	List	   *path = fetch_search_path(false);
+	StringInfoData text;
+	ListCell   *cell;
+
+	initStringInfo(&text);
+	appendStringInfoString(&text, "pg_catalog");
+	foreach(cell, path)
+	{
+		Oid			namespace = lfirst_oid(cell);
+		char	   *name = get_namespace_name(namespace);
+
+		if (name == NULL || namespace == PG_CATALOG_NAMESPACE || isAnyTempNamespace(namespace))
+			continue;
+		appendStringInfo(&text, ", %s", quote_identifier(name));
+	}
+	appendStringInfoString(&text, ", pg_temp");
+	return text.data;
+}

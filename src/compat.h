@@ -1,0 +1,16 @@
+/*
+ * compat.h
+ *	  The only place that tests PG_VERSION_NUM.
+ *
+ * Code is written for PostgreSQL 15 names where they still exist, and for the
+ * newest signature where a function changed; each shim names the version that
+ * retires it.
+ */
+#ifndef LH_COMPAT_H
+#define LH_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "lakehouse needs PostgreSQL 15 or later"
+#endif
+
+#endif							/* LH_COMPAT_H */

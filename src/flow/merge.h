@@ -1,0 +1,77 @@
+/*
+ * merge.h
+ *	  From a set of new rows to changes of a target table.
+ *
+ * The rows come as a tuplestore; each merge is one or two SQL statements built
+ * by merge_sql.c that read it under the name "lakehouse_delta" (an ephemeral
+ * named relation, as a trigger's transition table) and write the target with
+ * ordinary DML, so that constraints, triggers, row security and distributed
+ * tables behave as they do for the user's own statements.
+ *
+ * Invariant: the result depends on the set of rows ever merged, not on their
+ * order, their division into calls, or on repetition.
+ */
+#ifndef LH_MERGE_H
+#define LH_MERGE_H
+
+#include "access/tupdesc.h"
+#include "nodes/pg_list.h"
+#include "utils/tuplestore.h"
+
+typedef enum LhMergeMode
+{
+	LH_MERGE_APPEND,			/* insert all rows */
+	LH_MERGE_INSERT_ONLY,		/* by keys; the first stays */
+	LH_MERGE_UPSERT,			/* by keys; the later run wins, ties inside one
+								 * set by greater row value */
+	LH_MERGE_SCD1,				/* by keys; the greatest sequence wins */
+	LH_MERGE_REPLACE,			/* by keys of "touched": rows with those keys
+								 * become exactly the given rows */
+	LH_MERGE_COMPLETE			/* the target becomes exactly the given rows */
+} LhMergeMode;
+
+typedef struct LhMerge
+{
+	LhMergeMode mode;
+	Oid			target;
+	Oid			tombstones;		/* scd1: side table of deleted keys, or Invalid */
+	List	   *keys;			/* of char *: target columns */
+	List	   *sequence_by;	/* of char *: columns of the delta */
+	char	   *delete_when;	/* SQL over the delta's columns, or NULL */
+	bool		ignore_null;	/* a NULL never replaces a value */
+	List	   *except_columns; /* of char *: delta columns that the target does
+								 * not get */
+	int64		load_id;		/* _load_id of what is written; 0: target is not managed */
+	int32		flow_id;		/* for rejects (NULL keys, NULL sequences); 0 = raise */
+} LhMerge;
+
+typedef struct LhMergeCounts
+{
+	int64		rows_in;
+	int64		inserted;
+	int64		updated;
+	int64		deleted;
+	int64		rejected;
+} LhMergeCounts;
+
+/*
+ * lh_merge_check raises what can be known before a row is there: keys and
+ * sequence columns exist, types fit and compare, the target has (or gets) a
+ * unique index on the keys, delete_when parses.  "delta" describes the rows
+ * that will come.  Runs as the flow's owner.
+ */
+extern void lh_merge_check(const LhMerge *merge, TupleDesc delta);
+
+/* scd1: makes the side table of deleted keys, owned by the current user */
+extern Oid	lh_merge_create_tombstones(const LhMerge *merge, TupleDesc delta, int32 flow_id);
+
+/*
+ * lh_merge_apply writes the rows into the target, as the current user, in the
+ * current transaction.  "touched" (mode REPLACE only) holds the distinct keys
+ * whose rows are to be replaced, columns as in keys.
+ */
+extern void lh_merge_apply(const LhMerge *merge, Tuplestorestate *rows, TupleDesc delta,
+						   Tuplestorestate *touched, TupleDesc touched_desc,
+						   LhMergeCounts *counts);
+
+#endif							/* LH_MERGE_H */

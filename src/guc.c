@@ -1,0 +1,66 @@
+/*
+ * guc.c
+ *	  Every setting of lakehouse, sorted by name.
+ *
+ * A setting that bounds resources of the server may be set by a superuser or in
+ * the configuration file only; what shapes one session's work may be set by
+ * anybody.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "fault.h"
+#include "guc.h"
+#include "utils/guc.h"
+
+int			lh_batch_bytes = 64 * 1024;
+int			lh_batch_files = 1000;
+int			lh_batch_rows = 1000000;
+int			lh_launcher_naptime = 5000;
+int			lh_max_record_size = 64 * 1024;
+int			lh_max_workers = 8;
+int			lh_poll_interval = 1000;
+
+/*
+ * lh_guc_init defines the settings.  Names outside this list under the prefix
+ * "lakehouse" are refused from then on.
+ */
+void
+lh_guc_init(void)
+{
+	DefineCustomIntVariable("lakehouse.batch_bytes",
+							"Input size after which an ingesting worker commits.",
+							NULL, &lh_batch_bytes, 64 * 1024, 64, INT_MAX,
+							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("lakehouse.batch_files",
+							"Number of files after which an ingesting worker commits.",
+							NULL, &lh_batch_files, 1000, 1, INT_MAX,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("lakehouse.batch_rows",
+							"Number of records after which an ingesting worker commits.",
+							NULL, &lh_batch_rows, 1000000, 1, INT_MAX,
+							PGC_USERSET, 0, NULL, NULL, NULL);
+#ifdef LH_FAULTS
+	DefineCustomStringVariable("lakehouse.fault",
+							   "Fault point to trigger (test builds only): point:action[:pass].",
+							   NULL, &lh_fault, "", PGC_SUSET, 0, NULL, NULL, NULL);
+#endif
+	DefineCustomIntVariable("lakehouse.launcher_naptime",
+							"Time between two looks of the launcher for databases that have the extension.",
+							NULL, &lh_launcher_naptime, 5000, 100, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("lakehouse.max_record_size",
+							"Size above which a record becomes a reject.",
+							NULL, &lh_max_record_size, 64 * 1024, 1, 512 * 1024,
+							PGC_USERSET, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomIntVariable("lakehouse.max_workers",
+							"Background workers that one database may use at once.",
+							NULL, &lh_max_workers, 8, 1, 64,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("lakehouse.poll_interval",
+							"Time between two listings of a continuous source's directory.",
+							NULL, &lh_poll_interval, 1000, 10, INT_MAX,
+							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("lakehouse");
+}

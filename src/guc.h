@@ -1,0 +1,18 @@
+/*
+ * guc.h
+ *	  Settings of lakehouse; docs/settings.md describes each.
+ */
+#ifndef LH_GUC_H
+#define LH_GUC_H
+
+extern int	lh_batch_bytes;		/* kB: a worker commits after this much input */
+extern int	lh_batch_files;		/* a worker commits after this many files */
+extern int	lh_batch_rows;		/* a worker commits after this many records */
+extern int	lh_launcher_naptime;	/* ms between looks for new databases */
+extern int	lh_max_record_size; /* kB: a longer record becomes a reject */
+extern int	lh_max_workers;		/* background workers of one database */
+extern int	lh_poll_interval;	/* ms between listings of a directory */
+
+extern void lh_guc_init(void);
+
+#endif							/* LH_GUC_H */

@@ -1,0 +1,73 @@
+/*
+ * reader.h
+ *	  The interface of a file format: bytes of an open file to batches of records.
+ *
+ * A new format is a new file with one LhReaderRoutine; file_ingest.c finds it by
+ * name and knows nothing else of it.
+ */
+#ifndef LH_READER_H
+#define LH_READER_H
+
+#include "access/tupdesc.h"
+#include "utils/jsonb.h"
+
+#include "source/record.h"
+
+typedef struct LhReader LhReader;
+
+/* What the reader is to read, and from where. */
+typedef struct LhReaderInput
+{
+	int			fd;				/* regular file, opened by file_open.c; the
+								 * caller closes it */
+	const char *name;			/* for messages: path beneath the directory */
+	int64		size;			/* bytes to read at most: the file's size when
+								 * it was opened */
+	int64		position;		/* byte to start at: 0, or a record boundary */
+	int64		line;			/* lines before that byte */
+	const char *header;			/* CSV: header line kept when the file was
+								 * begun, or NULL */
+	TupleDesc	tupdesc;		/* target table */
+	const bool *fillable;		/* for each column: may the source fill it
+								 * (not generated, not _load_id, ...) */
+	Jsonb	   *options;		/* validated format options */
+} LhReaderInput;
+
+typedef struct LhReaderRoutine
+{
+	const char *format;			/* csv, json */
+
+	/* raises 22023 for an option it does not know, with a hint */
+	void		(*validate) (Jsonb *options, TupleDesc tupdesc);
+
+	/* allocates in the current context; raises if the file as a whole cannot
+	 * be read (wrong header, ...) */
+	LhReader   *(*open) (const LhReaderInput *input);
+
+	/*
+	 * Gives the next batch; false at the end of the input.  A batch holds at
+	 * least one record, and its bytes stay valid until the next call.  Records
+	 * that cannot even be split into fields are in the batch too: their fill
+	 * returns false.
+	 */
+	bool		(*next) (LhReader *reader, LhRecords *records);
+
+	/* position after the last batch given: a record boundary */
+	void		(*tell) (LhReader *reader, int64 *position, int64 *line);
+
+	/* header line to keep for a resumed read, or NULL */
+	const char *(*header) (LhReader *reader);
+
+	/* does any column that the source fills need a conversion that may raise? */
+	bool		(*may_raise) (LhReader *reader);
+
+	void		(*close) (LhReader *reader);
+} LhReaderRoutine;
+
+extern const LhReaderRoutine lh_csv_reader;
+extern const LhReaderRoutine lh_json_reader;
+
+/* NULL if there is no such format */
+extern const LhReaderRoutine *lh_reader_find(const char *format);
+
+#endif							/* LH_READER_H */
