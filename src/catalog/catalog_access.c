@@ -66,12 +66,20 @@ extension_owner(void)
  * lh_identity_role makes "role" the current user, as a SECURITY DEFINER
  * function would, with the given search_path, UTC and ISO dates until
  * lh_identity_restore or abort.  The security context forbids SET ROLE.
+ *
+ * Where that changes the user, it is a security-restricted operation as well:
+ * otherwise a deferred trigger on the role's table would be queued now and fire
+ * at commit with the rights of whoever called us, a superuser perhaps.
  */
 void
 lh_identity_role(LhIdentity *saved, Oid role, const char *search_path)
 {
+	int			restriction = SECURITY_LOCAL_USERID_CHANGE;
+
 	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
-	SetUserIdAndSecContext(role, saved->sec_context | SECURITY_LOCAL_USERID_CHANGE);
+	if (role != saved->userid)
+		restriction |= SECURITY_RESTRICTED_OPERATION;
+	SetUserIdAndSecContext(role, saved->sec_context | restriction);
 	saved->guc_nest = NewGUCNestLevel();
 	set_local("search_path", search_path);
 	set_local("timezone", "UTC");
