@@ -13,4 +13,13 @@
 #error "lakehouse needs PostgreSQL 15 or later"
 #endif
 
+/* 16 replaced the check of each kind of object by object_aclcheck */
+#if PG_VERSION_NUM < 160000
+#define lh_compat_server_aclcheck(server, role, mode) \
+	pg_foreign_server_aclcheck(server, role, mode)
+#else
+#define lh_compat_server_aclcheck(server, role, mode) \
+	object_aclcheck(ForeignServerRelationId, server, role, mode)
+#endif
+
 #endif							/* LH_COMPAT_H */

@@ -1,0 +1,30 @@
+/*
+ * kafka.h
+ *	  What the definition of a Kafka source needs of Kafka.
+ */
+#ifndef LH_KAFKA_H
+#define LH_KAFKA_H
+
+#include "utils/jsonb.h"
+
+struct LhSource;
+
+/*
+ * lh_kafka_source_validate checks the options of a Kafka source (names, types,
+ * and that the columns they name exist in the target).  Reaches no broker.
+ * Raises 22023, 42703.
+ */
+extern void lh_kafka_source_validate(Jsonb *options, Oid target);
+
+/*
+ * lh_kafka_source_prepare resolves where the source starts and writes one row
+ * for each partition into lakehouse.kafka_offset, in the caller's transaction,
+ * as the source's owner (whose USAGE of the server and user mapping count).
+ * "source" need not be visible in lakehouse.source.  With replace, topics that
+ * have rows keep their positions and topics no longer named lose their rows.
+ * Raises 08001 if no broker answers within 10 s, 42704 for a topic that the
+ * cluster does not know.
+ */
+extern void lh_kafka_source_prepare(const struct LhSource *source, bool replace);
+
+#endif							/* LH_KAFKA_H */
