@@ -7,21 +7,54 @@ EXTVERSION   = $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" lakehouse.c
 MODULE_big   = lakehouse
 OBJS         = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 INSTALL_SQL  = $(sort $(wildcard sql/install/*.sql))
+DATA         = $(sort $(wildcard sql/lakehouse--*--*.sql))
 DATA_built   = sql/lakehouse--$(EXTVERSION).sql
 PGFILEDESC   = "lakehouse - medallion pipelines in one database"
 
-PG_CPPFLAGS  = -I$(CURDIR)/src
-SHLIB_LINK   = -lrdkafka
+# The server must have been started with lakehouse and pg_cron preloaded.
+REGRESS        = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
+REGRESS_OPTS   = --inputdir=test
+ISOLATION      = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test/isolation --load-extension=lakehouse
+EXTRA_CLEAN    = results output_iso
+
+PG_CPPFLAGS  = -I$(CURDIR)/src $(if $(FAULTS),-DLH_FAULTS)
+SHLIB_LINK   = $(shell pkg-config --libs rdkafka 2>/dev/null)
 
 # Bitcode for JIT inlining would double the build time and is never used: the
 # functions here are called once for a batch, not once for a row.
 override with_llvm = no
 
 PG_CONFIG   ?= pg_config
-PGXS        := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+PGXS        := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
+
+# What is missing decides: the first goal must say it, not the compiler. The
+# goals of test/setup install what they need by themselves.
+ifeq ($(PGXS),)
+MISSING = PostgreSQL's server headers (no PGXS found by "$(PG_CONFIG)"): sudo apt-get install postgresql-server-dev-15 librdkafka-dev pkg-config gcc, or set PG_CONFIG
+else ifeq ($(SHLIB_LINK),)
+MISSING = librdkafka's headers (no "rdkafka" found by pkg-config): sudo apt-get install librdkafka-dev pkg-config
+endif
+
+ifdef MISSING
+.DEFAULT_GOAL := all
+all install installcheck:
+	@echo 'lakehouse needs $(subst ','\'',$(MISSING))' >&2; exit 1
+clean:
+	rm -f lakehouse.so $(OBJS) $(DATA_built)
+.PHONY: all install installcheck clean
+else
 include $(PGXS)
 
 $(DATA_built): $(INSTALL_SQL) lakehouse.control
 	cat $(INSTALL_SQL) > $@
 
 $(OBJS): $(wildcard src/*.h src/*/*.h)
+endif
+
+# Everything below sets itself up: it installs what is missing, builds with
+# warnings as errors in a directory of its own and runs PostgreSQL there.
+test:
+	@MAKELEVEL= MAKEFLAGS= bash test/run.sh
+
+.PHONY: test
