@@ -99,7 +99,7 @@ regress_step() {
 	# shellcheck disable=SC2046
 	judge "$step" "$status" $(missing "$names" "$ran")
 	[ "$status" -eq 0 ] || find "$tree" -maxdepth 3 -name 'regression.diffs' -exec head -n 300 {} +
-	summaries+=("$step: $(sed -nE 's/^ +(All [0-9]+ tests? passed\.|[0-9]+ of [0-9]+ tests failed.*) *$/\1/p' "$log" | tail -n 1)")
+	summaries+=("== $step" "$(sed -nE 's/^ +(All [0-9]+ tests? passed\.|[0-9]+ of [0-9]+ tests failed.*) *$/\1/p' "$log" | tail -n 1)")
 }
 
 # prove_step judges the output of prove for the step $1 over the files $2.
@@ -115,7 +115,7 @@ prove_step() {
 	while read -r line; do
 		skips+=("$step: $line")
 	done < <(grep -E '^ok [0-9]+ # skip' "$log" || true)
-	summaries+=("$step: $(grep -E '^Files=' "$log" | tail -n 1) $(grep -E '^Result: ' "$log" | tail -n 1)")
+	summaries+=("== $step" "$(grep -E '^(All tests successful|Files=|Result: )' "$log" | tail -n 3)")
 }
 
 # pgtap_step runs the pgTAP files against a server with the extension.
@@ -211,8 +211,7 @@ if [ "${#failures[@]}" -gt 0 ]; then
 	lh_say "failed (LAKEHOUSE_SEED=$LAKEHOUSE_SEED; logs in $home)"
 	for line in "${failures[@]}"; do printf '   %s\n' "$line"; done
 fi
-lh_say "summary"
 for line in "${summaries[@]}"; do printf '%s\n' "$line"; done
-[ "${#failures[@]}" -eq 0 ] || { echo "Result: FAIL"; exit 1; }
+[ "${#failures[@]}" -eq 0 ] || { lh_say "make test: FAIL"; exit 1; }
 [ -n "${KEEP:-}" ] || lh_remove_home "$top/tmp_check"
-echo "Result: PASS"
+lh_say "make test: PASS"
