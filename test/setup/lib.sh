@@ -146,7 +146,7 @@ lh_copy_tree() {
 	tar -C "$1" --exclude=./.git --exclude=./tmp_check --exclude=./.demo --exclude=./.bench \
 		--exclude='*.o' --exclude='*.so' --exclude='*.bc' --exclude='./sql/lakehouse--*.sql' \
 		--exclude=./results --exclude=./output_iso --exclude=./log --exclude=./build \
-		--exclude=./test/kafka/mock_broker --exclude=./examples/fitness/generate -cf - . | tar -C "$2" -xf -
+		--exclude=./test/kafka/mock_broker --exclude=./test/kafka/kafka_produce --exclude=./examples/fitness/generate -cf - . | tar -C "$2" -xf -
 }
 
 # lh_private_pg copies the PostgreSQL installation beneath $1 and prints the
