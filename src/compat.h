@@ -22,4 +22,14 @@
 	object_aclcheck(ForeignServerRelationId, server, role, mode)
 #endif
 
+/*
+ * PostgreSQL 16 has input functions that report bad input softly, and changed
+ * the interface of the date and time parser that we call without them.  Retired
+ * with support for 15.
+ */
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#define LH_SOFT_INPUT
+#endif
+
 #endif							/* LH_COMPAT_H */

@@ -1,0 +1,181 @@
+/*
+ * options.c
+ *	  Checked access to the options that a user gives as one jsonb object.
+ *
+ * A misspelt option must never be ignored: whoever takes options checks all
+ * names first, and each value when it reads it.  All errors have SQLSTATE 22023.
+ */
+#include "postgres.h"
+
+#include "catalog/options.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/varlena.h"
+
+/*
+ * lh_options_closest returns the allowed name that is most like "name", or NULL
+ * if none is near enough for a guess to be of help.
+ */
+const char *
+lh_options_closest(const char *name, const char *const *allowed)
+{
+	const char *closest = NULL;
+	int			length = strlen(name);
+	int			distance = Max(2, length / 2);
+
+	if (length == 0 || length > NAMEDATALEN)
+		return NULL;
+	for (; *allowed != NULL; allowed++)
+	{
+		int			d = varstr_levenshtein_less_equal(name, length, *allowed, strlen(*allowed),
+													  1, 1, 1, distance, true);
+
+		if (d <= distance && d < (int) strlen(*allowed) && (closest == NULL || d < distance))
+		{
+			closest = *allowed;
+			distance = d;
+		}
+	}
+	return closest;
+}
+
+/*
+ * lh_options_refuse raises the error for a name that is not allowed.
+ */
+void
+lh_options_refuse(const char *name, const char *const *allowed, const char *noun)
+{
+	const char *closest = lh_options_closest(name, allowed);
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (; *allowed != NULL; allowed++)
+		appendStringInfo(&list, "%s\"%s\"", list.len > 0 ? ", " : "", *allowed);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("unrecognized %s \"%s\"", noun, name),
+			 closest != NULL ? errhint("Did you mean \"%s\"?", closest) :
+			 list.len > 0 ? errhint("Known names are %s.", list.data) :
+			 errhint("There are no options here.")));
+}
+
+/*
+ * lh_options_check raises an error unless "options" is an object whose keys are
+ * all allowed.
+ */
+void
+lh_options_check(Jsonb *options, const char *const *allowed, const char *noun)
+{
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+
+	if (!JB_ROOT_IS_OBJECT(options))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("options must be a JSON object"),
+				 errhint("Write them as '{\"name\": value, ...}'.")));
+
+	iterator = JsonbIteratorInit(&options->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		const char *const *name;
+		char	   *key;
+
+		if (token != WJB_KEY)
+			continue;
+		key = pnstrdup(value.val.string.val, value.val.string.len);
+		for (name = allowed; *name != NULL && strcmp(*name, key) != 0; name++)
+			;
+		if (*name == NULL)
+			lh_options_refuse(key, allowed, noun);
+		pfree(key);
+	}
+}
+
+/*
+ * Returns the value of an option; NULL if it is absent or JSON null.
+ */
+static JsonbValue *
+find_option(Jsonb *options, const char *name)
+{
+	JsonbValue *value;
+
+	if (options == NULL || !JB_ROOT_IS_OBJECT(options))
+		return NULL;
+	value = getKeyJsonValueFromContainer(&options->root, name, strlen(name), NULL);
+	return value == NULL || value->type == jbvNull ? NULL : value;
+}
+
+static void
+refuse_value(const char *name, const char *wanted)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for option \"%s\"", name),
+			 errdetail("The option takes %s.", wanted)));
+}
+
+/*
+ * lh_options_bool reads a truth value, written as JSON or as text.
+ */
+bool
+lh_options_bool(Jsonb *options, const char *name, bool missing)
+{
+	JsonbValue *value = find_option(options, name);
+	bool		result = missing;
+
+	if (value == NULL)
+		return missing;
+	if (value->type == jbvBool)
+		return value->val.boolean;
+	if (value->type != jbvString ||
+		!parse_bool_with_len(value->val.string.val, value->val.string.len, &result))
+		refuse_value(name, "true or false");
+	return result;
+}
+
+/*
+ * lh_options_int reads a whole number between the two limits, written as JSON
+ * number or as text.
+ */
+int64
+lh_options_int(Jsonb *options, const char *name, int64 missing, int64 minimum, int64 maximum)
+{
+	JsonbValue *value = find_option(options, name);
+	char	   *text = NULL;
+	char	   *end;
+	int64		result;
+
+	if (value == NULL)
+		return missing;
+	if (value->type == jbvNumeric)
+		text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	else if (value->type == jbvString)
+		text = pnstrdup(value->val.string.val, value->val.string.len);
+
+	errno = 0;
+	result = text == NULL ? 0 : strtoi64(text, &end, 10);
+	if (text == NULL || errno != 0 || end == text || *end != '\0' ||
+		result < minimum || result > maximum)
+		refuse_value(name, psprintf("a whole number from " INT64_FORMAT " to " INT64_FORMAT,
+									minimum, maximum));
+	return result;
+}
+
+/*
+ * lh_options_text reads a text; the result is the caller's (a copy of "missing"
+ * if that is not NULL).
+ */
+char *
+lh_options_text(Jsonb *options, const char *name, const char *missing)
+{
+	JsonbValue *value = find_option(options, name);
+
+	if (value == NULL)
+		return missing == NULL ? NULL : pstrdup(missing);
+	if (value->type != jbvString)
+		refuse_value(name, "a text");
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}

@@ -1,0 +1,22 @@
+/*
+ * options.h
+ *	  Checked access to the options that a user gives as one jsonb object.
+ */
+#ifndef LH_OPTIONS_H
+#define LH_OPTIONS_H
+
+#include "utils/jsonb.h"
+
+/* "allowed" ends with NULL; "noun" stands in messages, e.g. "CSV option" */
+extern void lh_options_check(Jsonb *options, const char *const *allowed, const char *noun);
+extern void lh_options_refuse(const char *name, const char *const *allowed,
+							  const char *noun) pg_attribute_noreturn();
+extern const char *lh_options_closest(const char *name, const char *const *allowed);
+
+/* an absent option, or one that is JSON null, gives "missing" */
+extern bool lh_options_bool(Jsonb *options, const char *name, bool missing);
+extern int64 lh_options_int(Jsonb *options, const char *name, int64 missing,
+							int64 minimum, int64 maximum);
+extern char *lh_options_text(Jsonb *options, const char *name, const char *missing);
+
+#endif							/* LH_OPTIONS_H */

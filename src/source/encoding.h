@@ -1,0 +1,27 @@
+/*
+ * encoding.h
+ *	  Bytes of a file in its encoding to text in the server's.
+ */
+#ifndef LH_ENCODING_H
+#define LH_ENCODING_H
+
+#include "error.h"
+
+typedef struct LhEncoding
+{
+	int			encoding;		/* what the bytes must be valid in */
+	Oid			conversion;		/* function that converts them, or InvalidOid */
+} LhEncoding;
+
+/* raises 0A000 if there is no conversion to the server's encoding */
+extern void lh_encoding_init(LhEncoding *encoding, int file_encoding);
+
+/* soft: are the bytes valid, and none of them NUL? */
+extern bool lh_encoding_check(const LhEncoding *encoding, const char *data, int length,
+							  LhError *error);
+
+/* soft: checks and converts; the result is "data" itself or in the current context */
+extern bool lh_encoding_convert(const LhEncoding *encoding, const char *data, int length,
+								const char **result, int *result_length, LhError *error);
+
+#endif							/* LH_ENCODING_H */

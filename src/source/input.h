@@ -1,0 +1,39 @@
+/*
+ * input.h
+ *	  A window of a file's bytes in memory, moved forward by a reader.
+ */
+#ifndef LH_INPUT_H
+#define LH_INPUT_H
+
+/* bytes behind the window that a scanner may read */
+#define LH_INPUT_PADDING 64
+
+typedef struct LhInput
+{
+	int			fd;
+	const char *name;
+	int64		size;			/* where the input ends */
+	int64		offset;			/* byte of the file at data[0] */
+	char	   *data;
+	uint32		length;			/* bytes in the window */
+	uint32		capacity;
+	uint32		limit;			/* bytes the window may grow to */
+	bool		last;			/* the window reaches to the end of the input */
+} LhInput;
+
+/* allocates the window in the current context; nothing is read yet */
+extern void lh_input_open(LhInput *input, int fd, const char *name, int64 size,
+						  int64 position, uint32 limit);
+
+/* drops the first "from" bytes and reads on; false if the window is full */
+extern bool lh_input_advance(LhInput *input, uint32 from);
+
+/* empties the window and goes to another place of the file */
+extern void lh_input_seek(LhInput *input, int64 position);
+
+/* reads up to "length" bytes from elsewhere; 0 at the end of the input */
+extern uint32 lh_input_peek(LhInput *input, int64 position, char *buffer, uint32 length);
+
+extern void lh_input_close(LhInput *input);
+
+#endif							/* LH_INPUT_H */
