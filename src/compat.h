@@ -30,6 +30,21 @@
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #define LH_SOFT_INPUT
+
+/* 17 lets extensions name their wait events */
+#if PG_VERSION_NUM < 170000
+#define lh_wait_event(name) PG_WAIT_EXTENSION
+#else
+#define lh_wait_event(name) WaitEventExtensionNew(name)
+#endif
+
+/* 18 dropped run_once, which is always true here */
+#if PG_VERSION_NUM < 180000
+#define lh_portal_run(portal, receiver, completion) \
+	PortalRun(portal, FETCH_ALL, true, true, receiver, receiver, completion)
+#else
+#define lh_portal_run(portal, receiver, completion) \
+	PortalRun(portal, FETCH_ALL, true, receiver, receiver, completion)
 #endif
 
 #endif							/* LH_COMPAT_H */

@@ -219,6 +219,7 @@ CREATE TABLE lakehouse.job_run (
     definition    jsonb NOT NULL,              -- as it was when the run began
     parameters    jsonb NOT NULL DEFAULT '{}',
     error         text,
+    home          text NOT NULL,               -- as source.home: a copied database does not go on with it
     queued        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     started       timestamptz,
     finished      timestamptz
