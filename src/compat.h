@@ -30,6 +30,7 @@
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
 #define LH_SOFT_INPUT
+#endif
 
 /* 17 lets extensions name their wait events */
 #if PG_VERSION_NUM < 170000
