@@ -17,9 +17,20 @@
 #if PG_VERSION_NUM < 160000
 #define lh_compat_server_aclcheck(server, role, mode) \
 	pg_foreign_server_aclcheck(server, role, mode)
+#define lh_compat_table_ownercheck(table, role) \
+	pg_class_ownercheck(table, role)
 #else
 #define lh_compat_server_aclcheck(server, role, mode) \
 	object_aclcheck(ForeignServerRelationId, server, role, mode)
+#define lh_compat_table_ownercheck(table, role) \
+	object_ownercheck(RelationRelationId, table, role)
+#endif
+
+/* execute_once went with PostgreSQL 18 */
+#if PG_VERSION_NUM >= 180000
+#define lh_executor_run(desc) ExecutorRun(desc, ForwardScanDirection, 0)
+#else
+#define lh_executor_run(desc) ExecutorRun(desc, ForwardScanDirection, 0, true)
 #endif
 
 /*

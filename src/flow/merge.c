@@ -1,0 +1,172 @@
+/*
+ * merge.c
+ *	  From a set of new rows to changes of a target table.
+ *
+ * Two merges into one target never run at the same time: a merge by keys holds
+ * a ShareRowExclusiveLock on the target until the end of the transaction, taken
+ * before the first snapshot that reads it.  Readers are not blocked; writers
+ * wait.  Appending takes no more than INSERT does.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "storage/lmgr.h"
+#include "tcop/dest.h"
+#include "tcop/tcopprot.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "compat.h"
+#include "delta/load.h"
+#include "fault.h"
+#include "flow/merge_internal.h"
+
+static void apply_append(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta,
+						 LhMergeCounts *counts);
+static void apply_insert_only(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta,
+							  LhMergeCounts *counts);
+static void apply_upsert(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta,
+						 LhMergeCounts *counts);
+
+/*
+ * lh_merge_apply: see merge.h.
+ */
+void
+lh_merge_apply(const LhMerge *merge, Tuplestorestate *rows, TupleDesc delta,
+			   Tuplestorestate *touched, TupleDesc touched_desc, LhMergeCounts *counts)
+{
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse merge",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	LhMergePlan *plan;
+
+	memset(counts, 0, sizeof(LhMergeCounts));
+	LH_FAULT("merge-begin");
+	LockRelationOid(merge->target, merge->mode == LH_MERGE_APPEND ? RowExclusiveLock :
+					ShareRowExclusiveLock);
+	plan = lh_merge_resolve(merge, delta);
+	switch (merge->mode)
+	{
+		case LH_MERGE_APPEND:
+			apply_append(plan, rows, delta, counts);
+			break;
+		case LH_MERGE_INSERT_ONLY:
+			apply_insert_only(plan, rows, delta, counts);
+			break;
+		case LH_MERGE_UPSERT:
+			apply_upsert(plan, rows, delta, counts);
+			break;
+		case LH_MERGE_SCD1:
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("mode scd1 is not supported")));
+			break;
+		case LH_MERGE_REPLACE:
+		case LH_MERGE_COMPLETE:
+			lh_merge_diff(plan, rows, delta, touched, touched_desc, counts);
+			break;
+	}
+	LH_FAULT("merge-commit");
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+static void
+apply_append(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta, LhMergeCounts *counts)
+{
+	LhMergeRows all = {rows, delta, tuplestore_tuple_count(rows)};
+	LhMergeDone done;
+
+	counts->rows_in = all.count;
+	if (all.count == 0)
+		return;
+	lh_merge_execute(lh_merge_sql_append(plan, delta), LH_DELTA_NAME, &all, NULL, &done);
+	counts->inserted = done.processed;
+}
+
+static void
+apply_insert_only(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta,
+				  LhMergeCounts *counts)
+{
+	LhMergeRows *winners = lh_merge_winners(plan, rows, delta, counts);
+	LhMergeDone done;
+
+	if (winners->count > 0)
+	{
+		lh_merge_execute(lh_merge_sql_insert(plan, true), LH_DELTA_NAME, winners, NULL, &done);
+		counts->inserted = done.processed;
+	}
+	tuplestore_end(winners->store);
+}
+
+static void
+apply_upsert(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta, LhMergeCounts *counts)
+{
+	LhMergeRows *winners = lh_merge_winners(plan, rows, delta, counts);
+	LhMergeDone done;
+
+	if (winners->count > 0)
+	{
+		lh_merge_execute(lh_merge_sql_upsert(plan), LH_DELTA_NAME, winners, NULL, &done);
+		counts->inserted = done.inserted;
+		counts->updated = done.updated;
+	}
+	tuplestore_end(winners->store);
+}
+
+/*
+ * lh_merge_execute runs one statement of ours as the current user, with "rows"
+ * visible under "name" (as a trigger sees its transition tables).  It does not
+ * go through SPI because only the plan's own state tells how many rows a MERGE
+ * inserted and updated.  The count of rows is exact, so joins are planned well.
+ */
+void
+lh_merge_execute(const char *sql, const char *name, const LhMergeRows *rows,
+				 DestReceiver *receiver, LhMergeDone *done)
+{
+	QueryEnvironment *environment = create_queryEnv();
+	EphemeralNamedRelationData enr = {0};
+	List	   *queries;
+	PlannedStmt *planned;
+	QueryDesc  *desc;
+
+	if (rows != NULL)
+	{
+		enr.md.name = unconstify(char *, name);
+		enr.md.tupdesc = rows->desc;
+		enr.md.enrtype = ENR_NAMED_TUPLESTORE;
+		enr.md.enrtuples = rows->count;
+		enr.reldata = rows->store;
+		register_ENR(environment, &enr);
+	}
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	queries = pg_analyze_and_rewrite_fixedparams(linitial_node(RawStmt, pg_parse_query(sql)),
+												 sql, NULL, 0, environment);
+	if (list_length(queries) != 1)
+		elog(ERROR, "statement of a merge was rewritten: %s", sql);
+	planned = pg_plan_query(linitial_node(Query, queries), sql, 0, NULL);
+	desc = CreateQueryDesc(planned, sql, GetActiveSnapshot(), InvalidSnapshot,
+						   receiver ? receiver : None_Receiver, NULL, environment, 0);
+	ExecutorStart(desc, 0);
+	lh_executor_run(desc);
+
+	done->processed = desc->estate->es_processed;
+	done->inserted = done->updated = done->deleted = 0;
+	if (IsA(desc->planstate, ModifyTableState))
+	{
+		ModifyTableState *state = (ModifyTableState *) desc->planstate;
+
+		done->inserted = (int64) state->mt_merge_inserted;
+		done->updated = (int64) state->mt_merge_updated;
+		done->deleted = (int64) state->mt_merge_deleted;
+	}
+	ExecutorFinish(desc);
+	ExecutorEnd(desc);
+	FreeQueryDesc(desc);
+	PopActiveSnapshot();
+	CommandCounterIncrement();
+}
