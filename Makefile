@@ -57,4 +57,12 @@ endif
 test:
 	@MAKELEVEL= MAKEFLAGS= bash test/run.sh
 
-.PHONY: test
+bench:
+	@MAKELEVEL= MAKEFLAGS= bash test/bench/run.sh
+
+# Writes docs/reference.md anew from the comments in the database.
+reference:
+	@-MAKELEVEL= MAKEFLAGS= STEPS=tap TESTS=t/130_docs KEEP=1 bash test/run.sh >/dev/null 2>&1
+	cp tmp_check/tap/tmp_check/reference.md docs/reference.md
+
+.PHONY: test bench reference

@@ -173,9 +173,6 @@ tree=$home/source
 lh_say "building with warnings as errors in $tree"
 lh_copy_tree "$top" "$tree"
 lh_copy_tree "$top" "$home/faults"
-if [ "$(id -u)" -eq 0 ]; then
-	chown -R "$(lh_user):" "$tree" "$home/faults"
-fi
 warnings="-Werror -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers"
 pg_config=$(lh_private_pg "$home/pg")
 bin=${pg_config%/*}
@@ -183,8 +180,9 @@ lh_build "$tree" "$pg_config" COPT="$warnings"
 faults_path=$(lh_private_pg "$home/pg-faults")
 lh_build "$home/faults" "$faults_path" COPT="$warnings" FAULTS=1
 faults_path=${faults_path%/bin/pg_config}
-if [ -e "$tree/test/kafka/Makefile" ]; then
-	make -s -C "$tree/test/kafka" PG_CONFIG="$pg_config"
+make -s -C "$tree/test/kafka"
+if [ "$(id -u)" -eq 0 ]; then
+	chown -R "$(lh_user):" "$tree" "$home/faults"
 fi
 if grep -qa 'fault point "%s"' "$bin/../lib/lakehouse.so"; then
 	failures+=("build: the release build contains fault points")

@@ -54,15 +54,17 @@ lh_user() {
 	fi
 }
 
-# lh_as_user runs a command as that user. PATH and the other exported variables
-# are kept, HOME is not.
+# lh_as_user runs a command as that user: in the current directory, or in / if
+# the user may not be there. PATH and the other exported variables are kept,
+# HOME is not.
 lh_as_user() {
 	local user
 	if [ "$(id -u)" -ne 0 ]; then
 		"$@"
 	else
 		user=$(lh_user)
-		HOME=/tmp USER=$user LOGNAME=$user setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups -- "$@"
+		HOME=/tmp USER=$user LOGNAME=$user setpriv --reuid="$user" --regid="$(id -g "$user")" --init-groups -- \
+			sh -c 'cd "$0" 2>/dev/null || cd /; exec "$@"' "$PWD" "$@"
 	fi
 }
 

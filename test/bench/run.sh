@@ -1,0 +1,405 @@
+#!/usr/bin/env bash
+# run.sh: "make bench". Each row of the table is our rate, the rate of the
+# comparison in the same run on the same machine, and the ratio of the medians.
+# The two alternate, so that a busy moment hits both. Prints a Markdown table.
+#
+#   BENCH_ROWS=n      size of the large inputs (default 1000000)
+#   BENCH_RUNS=n      measured runs of each side (default 5)
+#   BENCH="csv json ..."   only these: csv csv2 json kafka latency files
+#                     from_json scd1 gold flat
+set -euo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+here=$top/test/bench
+. "$top/test/setup/lib.sh"
+. "$top/test/setup/packages.sh"
+ROWS=${BENCH_ROWS:-1000000}
+RUNS=${BENCH_RUNS:-5}
+export LC_ALL=C.UTF-8 TZ=UTC
+home=
+broker=
+leave() {
+	local status=$?
+	trap - EXIT INT TERM
+	[ -z "$home" ] || lh_remove_home "$top/.bench"
+	exit "$status"
+}
+trap leave EXIT INT TERM
+
+# sql runs the statements of $1 in the database bench, quietly.
+sql() {
+	lh_as_user "$bin/psql" -XqAt -h "$LH_HOST" -p "$port" -U postgres -d bench -v ON_ERROR_STOP=1 \
+		-v dir="$data" -v rows="$ROWS" -v broker="$broker" -f - <<<"$1"
+}
+
+# timed prints the milliseconds that the last statement of $1 took.
+timed() {
+	sql "\\timing on
+$1" | sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | tail -n 1
+}
+
+# spread prints "median (min - max)" of its arguments with the format $1.
+spread() {
+	local format=$1
+	shift
+	printf '%s\n' "$@" | sort -g | awk -v f="$format" '{ v[NR] = $1 }
+		END { m = NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2
+		      printf f " (" f " - " f ")", m, v[1], v[NR] }'
+}
+
+median() { spread '%.6f' "$@" | cut -d' ' -f1; }
+
+# compare measures the two functions $4 (ours) and $5 (theirs), which print
+# milliseconds for $3 units of work, and adds a row: $1 work, $2 target ratio,
+# $6 what the comparison is.
+compare() {
+	local work=$1 target=$2 units=$3 ours=$4 theirs=$5 against=$6 run ms a=() b=()
+	lh_say "$work" >&2
+	for run in $(seq 0 "$RUNS"); do
+		ms=$($ours "$run")
+		# the first run of each warms the caches
+		[ "$run" -eq 0 ] || a+=("$(awk -v u="$units" -v ms="$ms" 'BEGIN { print u * 1000 / ms }')")
+		ms=$($theirs "$run")
+		[ "$run" -eq 0 ] || b+=("$(awk -v u="$units" -v ms="$ms" 'BEGIN { print u * 1000 / ms }')")
+	done
+	add_row "$work" "$(spread '%.0f' "${a[@]}")" "$against" "$(spread '%.0f' "${b[@]}")" \
+		"$(awk -v a="$(median "${a[@]}")" -v b="$(median "${b[@]}")" 'BEGIN { printf "%.2f", a / b }')" "$target"
+}
+
+add_row() {
+	local line
+	line=$(printf '| %s | %s | %s | %s | %s | %s |' "$@")
+	echo "$line" >>"$home/table"
+	echo "$line" >&2
+}
+
+# ------------------------------------------------------------------ CSV, JSON
+csv_columns='id bigint, device integer, at timestamptz, heartrate double precision, name text, city text'
+csv_prepare() {
+	sql "CREATE TABLE plain_csv ($csv_columns);
+	CREATE TABLE bronze.csv ($csv_columns);
+	CREATE TABLE bronze.csv2 ($csv_columns);
+	COPY (SELECT i, i % 1000, timestamptz '2015-01-01Z' + i * interval '1 second', 60 + (i * 7919 % 1200) / 10.0,
+	             'name ' || i % 5000, CASE WHEN i % 50 = 0 THEN 'a \"quoted\", city' ELSE 'city ' || i % 300 END
+	        FROM generate_series(1, :rows) i)
+	  TO '$data/rows.csv' (FORMAT csv, HEADER);
+	SELECT lakehouse.create_source('csv', server => 'files', target => 'bronze.csv', format => 'csv',
+	         path => 'csv/*.csv', options => '{\"header\": true}');
+	SELECT lakehouse.create_source('csv_a', server => 'files', target => 'bronze.csv2', format => 'csv',
+	         path => 'csv_a/*.csv', options => '{\"header\": true}');
+	SELECT lakehouse.create_source('csv_b', server => 'files', target => 'bronze.csv2', format => 'csv',
+	         path => 'csv_b/*.csv', options => '{\"header\": true}');" >/dev/null
+	lh_as_user mkdir -p "$data/csv" "$data/csv_a" "$data/csv_b"
+}
+# a link is a new file to the source, without the cost of writing it
+csv_ours() {
+	lh_as_user ln "$data/rows.csv" "$data/csv/$1.csv"
+	timed "TRUNCATE bronze.csv; SELECT 1 FROM lakehouse.run_source('csv');"
+	lh_as_user rm "$data/csv/$1.csv"
+}
+csv_theirs() { timed "TRUNCATE plain_csv; COPY plain_csv FROM '$data/rows.csv' (FORMAT csv, HEADER);"; }
+bench_csv() {
+	compare "CSV file to typed bronze, one session (rows/s)" 2.0 "$ROWS" csv_ours csv_theirs "COPY FROM the same file"
+}
+csv2_prepare() {
+	lh_as_user bash -c "head -n 1 '$data/rows.csv' | tee '$data/half_b.csv' >'$data/half_a.csv'
+		head -n $((ROWS / 2 + 1)) '$data/rows.csv' | tail -n +2 >>'$data/half_a.csv'
+		tail -n +$((ROWS / 2 + 2)) '$data/rows.csv' >>'$data/half_b.csv'"
+}
+csv2_ours() {
+	local began
+	lh_as_user ln "$data/half_a.csv" "$data/csv_a/$1.csv"
+	lh_as_user ln "$data/half_b.csv" "$data/csv_b/$1.csv"
+	sql "TRUNCATE bronze.csv2;"
+	began=$(date +%s%N)
+	sql "SELECT 1 FROM lakehouse.run_source('csv_a');" >/dev/null &
+	sql "SELECT 1 FROM lakehouse.run_source('csv_b');" >/dev/null
+	wait $!
+	awk -v a="$began" -v b="$(date +%s%N)" 'BEGIN { print (b - a) / 1e6 }'
+	lh_as_user rm "$data/csv_a/$1.csv" "$data/csv_b/$1.csv"
+}
+bench_csv2() {
+	csv2_prepare
+	compare "CSV, two sessions on two sources into one table (rows/s)" 3.0 "$ROWS" csv2_ours csv_theirs "COPY FROM, one session"
+}
+json_ours() {
+	lh_as_user ln "$data/rows.json" "$data/json/$1.json"
+	timed "TRUNCATE bronze.json; SELECT 1 FROM lakehouse.run_source('json');"
+	lh_as_user rm "$data/json/$1.json"
+}
+json_theirs() {
+	timed "TRUNCATE json_text; TRUNCATE plain_csv;
+	DO \$\$ BEGIN
+	  COPY json_text FROM '$data/rows.json' (FORMAT csv, QUOTE e'\\x01', DELIMITER e'\\x02');
+	  INSERT INTO plain_csv SELECT r.* FROM json_text, jsonb_to_record(line::jsonb) AS r($csv_columns);
+	END \$\$;"
+}
+bench_json() {
+	sql "CREATE TABLE IF NOT EXISTS plain_csv ($csv_columns);
+	CREATE TABLE bronze.json ($csv_columns);
+	CREATE TABLE json_text (line text);
+	COPY (SELECT json_build_object('id', i, 'device', i % 1000, 'at', timestamptz '2015-01-01Z' + i * interval '1 second',
+	             'heartrate', 60 + (i * 7919 % 1200) / 10.0, 'name', 'name ' || i % 5000, 'city', 'city ' || i % 300)
+	        FROM generate_series(1, :rows) i)
+	  TO '$data/rows.json' (FORMAT csv, QUOTE e'\\x01', DELIMITER e'\\x02');
+	SELECT lakehouse.create_source('json', server => 'files', target => 'bronze.json', format => 'json',
+	         path => 'json/*.json');" >/dev/null
+	lh_as_user mkdir -p "$data/json"
+	compare "JSON lines to typed bronze (rows/s)" 8.0 "$ROWS" json_ours json_theirs "COPY to text, jsonb_to_record INSERT"
+}
+
+# ---------------------------------------------------------------------- Kafka
+kafka_columns='topic text, "partition" integer, "offset" bigint, key text, value text, "timestamp" bigint, headers jsonb'
+start_broker() {
+	[ -z "$broker" ] || return 0
+	(cd "$data" && lh_as_user "$tree/test/kafka/mock_broker" --keep --topics "$1" --control "$data/broker" \
+		--bootstrap-file "$data/bootstrap" >"$data/broker.log" 2>&1 </dev/null &)
+	for _ in $(seq 100); do
+		[ ! -s "$data/bootstrap" ] || break
+		sleep 0.1
+	done
+	broker=$(cat "$data/bootstrap")
+	sql "CREATE SERVER kafka FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS (\"bootstrap.servers\" '$broker');" >/dev/null
+}
+# broker_do sends a command and waits for its answer.
+broker_do() {
+	local before
+	before=$(wc -l <"$data/broker.log")
+	lh_as_user bash -c 'echo "$1" >"$2"' _ "$1" "$data/broker"
+	for _ in $(seq 6000); do
+		[ "$(wc -l <"$data/broker.log")" -le "$before" ] || break
+		sleep 0.05
+	done
+	tail -n 1 "$data/broker.log" | grep -q '^ok' || lh_die "broker: $(tail -n 1 "$data/broker.log")"
+}
+kafka_ours() {
+	sql "TRUNCATE bronze.kafka;
+	SELECT lakehouse.create_source('kafka$1', server => 'kafka', target => 'bronze.kafka', topics => '{load}');" >/dev/null
+	timed "SELECT 1 FROM lakehouse.run_source('kafka$1');"
+	[ "$(sql 'SELECT count(*) FROM bronze.kafka')" = "$messages" ] || lh_die "Kafka: not all messages arrived"
+	sql "SELECT lakehouse.drop_source('kafka$1');" >/dev/null
+}
+kafka_binary() {
+	[ -e "$data/kafka.bin" ] || sql "COPY (SELECT topic, \"partition\", \"offset\", key, value, \"timestamp\", headers FROM bronze.kafka)
+		TO '$data/kafka.bin' (FORMAT binary);" >/dev/null
+	timed "TRUNCATE plain_kafka; COPY plain_kafka FROM '$data/kafka.bin' (FORMAT binary);"
+}
+kafka_kcat() {
+	local began
+	sql "TRUNCATE kcat_text;"
+	began=$(date +%s%N)
+	lh_as_user kcat -q -C -b "$broker" -t load -e -o beginning -f '%t\t%p\t%o\t%k\t%s\t%T\n' |
+		lh_as_user "$bin/psql" -XqAt -h "$LH_HOST" -p "$port" -U postgres -d bench -c 'COPY kcat_text FROM STDIN (FORMAT csv, DELIMITER e'"'\\t'"', QUOTE e'"'\\x01'"')'
+	awk -v a="$began" -v b="$(date +%s%N)" 'BEGIN { print (b - a) / 1e6 }'
+}
+bench_kafka() {
+	messages=$((ROWS < 640000 ? ROWS : 640000))
+	start_broker "load:16,live:4"
+	broker_do "fill load 16 $messages 100"
+	sql "CREATE TABLE bronze.kafka ($kafka_columns); CREATE TABLE plain_kafka ($kafka_columns);
+	     CREATE TABLE kcat_text (topic text, \"partition\" integer, \"offset\" bigint, key text, value text, \"timestamp\" bigint);" >/dev/null
+	compare "Kafka topic to bronze, $messages messages of 100 bytes, 16 partitions (messages/s)" 0.8 "$messages" \
+		kafka_ours kafka_binary "COPY BINARY of the same rows from a file"
+	command -v kcat >/dev/null || { lh_say "kcat is not installed: its comparison is left out" >&2; return 0; }
+	compare "the same (messages/s)" 3.0 "$messages" kafka_ours kafka_kcat "kcat piped into COPY"
+}
+bench_latency() {
+	local seconds=10
+	start_broker "load:16,live:4"
+	sql "CREATE TABLE bronze.live ($kafka_columns); CREATE TABLE silver.live (\"partition\" integer, \"offset\" bigint, sent bigint);
+	SELECT lakehouse.create_source('live', server => 'kafka', target => 'bronze.live', topics => '{live}', trigger => 'continuous');
+	SELECT lakehouse.create_flow('live', target => 'silver.live', mode => 'append',
+	         query => \$\$ SELECT \"partition\", \"offset\", \"timestamp\" AS sent FROM bronze.live \$\$);" >/dev/null
+	lh_as_user awk -v n=$((seconds * 1000)) 'BEGIN { for (i = 0; i < n; i++)
+		printf "{\"topic\": \"live\", \"partition\": %d, \"key\": \"%d\", \"value\": \"%080d\"}\n", i % 4, i, i }' >"$home/live.json"
+	# once to start everything, once measured
+	sleep 5
+	broker_do "file $home/live.json 1000"
+	for _ in $(seq 200); do
+		[ "$(sql 'SELECT count(*) FROM silver.live')" != $((seconds * 1000)) ] || break
+		sleep 0.1
+	done
+	local query="SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY ms)) || ' / ' || round(percentile_cont(0.99) WITHIN GROUP (ORDER BY ms))
+		FROM (SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000 - %s AS ms FROM %s) x"
+	# shellcheck disable=SC2059
+	add_row "Kafka produce to commit in bronze, 1,000 messages/s for $seconds s (ms, median / p99)" \
+		"$(sql "$(printf "$query" '"timestamp"' bronze.live)")" - - - "p99 50"
+	# shellcheck disable=SC2059
+	add_row "Kafka produce to commit in the table of a flow (ms, median / p99)" \
+		"$(sql "$(printf "$query" sent silver.live)")" - - - "p99 150"
+	sql "SELECT lakehouse.alter_source('live', trigger => 'available_now');" >/dev/null
+}
+
+# ---------------------------------------------------------------- small files
+files_ours() {
+	lh_as_user mkdir -p "$data/small/$1"
+	lh_as_user bash -c "for f in '$data/small_all'/*; do ln \"\$f\" '$data/small/$1/'; done"
+	timed "TRUNCATE bronze.small; SELECT 1 FROM lakehouse.run_source('small');"
+	lh_as_user rm -r "$data/small/$1"
+}
+# a sample of 100 files, scaled to all
+files_theirs() {
+	local began n=100
+	sql "TRUNCATE plain_csv;"
+	began=$(date +%s%N)
+	for f in $(lh_as_user ls "$data/small_all" | head -n $n); do
+		lh_as_user "$bin/psql" -Xq -h "$LH_HOST" -p "$port" -U postgres -d bench \
+			-c "\\copy plain_csv FROM '$data/small_all/$f' (FORMAT csv, HEADER)" </dev/null
+	done
+	awk -v a="$began" -v b="$(date +%s%N)" -v f="$((files / n))" 'BEGIN { print (b - a) / 1e6 * f }'
+}
+bench_files() {
+	files=${BENCH_FILES:-20000}
+	sql "CREATE TABLE bronze.small ($csv_columns); CREATE TABLE IF NOT EXISTS plain_csv ($csv_columns);
+	SELECT lakehouse.create_source('small', server => 'files', target => 'bronze.small', format => 'csv',
+	         path => 'small/*/*.csv', options => '{\"header\": true}');" >/dev/null
+	lh_as_user mkdir -p "$data/small_all"
+	lh_as_user perl -e 'for my $f (1 .. $ARGV[1]) { open my $o, ">", sprintf("%s/%06d.csv", $ARGV[0], $f) or die;
+		print $o "id,device,at,heartrate,name,city\n";
+		print $o "$_,1,2015-01-01 00:00:00Z,61.5,a name,a city\n" for 1 .. 10; close $o }' "$data/small_all" "$files"
+	compare "$files files of 10 rows (files/s)" 50 "$files" files_ours files_theirs "a shell loop of psql \\copy (100 files, scaled)"
+}
+
+# ------------------------------------------------------------ from_json, SCD1
+from_json_ours() {
+	timed "SELECT sum(v.id), sum(v.device), max(v.at), sum(v.heartrate), max(v.name), max(v.city)
+	         FROM json_value, lakehouse.from_json(value, NULL::json_shape) AS v;"
+}
+from_json_theirs() {
+	timed "SELECT sum((j->>'id')::bigint), sum((j->>'device')::integer), max((j->>'at')::timestamptz),
+	              sum((j->>'heartrate')::double precision), max(j->>'name'), max(j->>'city')
+	         FROM (SELECT value::jsonb AS j FROM json_value OFFSET 0) x;"
+}
+bench_from_json() {
+	local n=$((ROWS / 2))
+	sql "CREATE TYPE json_shape AS ($csv_columns);
+	CREATE TABLE json_value AS
+	SELECT json_build_object('id', i, 'device', i % 1000, 'at', timestamptz '2015-01-01Z' + i * interval '1 second',
+	             'heartrate', 60 + (i * 7919 % 1200) / 10.0, 'name', 'name ' || i % 5000, 'city', 'city ' || i % 300)::text AS value
+	  FROM generate_series(1, $n) i;
+	VACUUM ANALYZE json_value;" >/dev/null
+	compare "from_json to a typed row (rows/s)" 4.0 "$n" from_json_ours from_json_theirs "jsonb ->> and casts, parsed once"
+}
+# both change the same table and are rolled back, so that each finds it as it was
+scd1_ours() {
+	sql "VACUUM scd1;"
+	sql "\\timing on
+	BEGIN;
+	SELECT 1 FROM lakehouse.merge_scd1('scd1', 'SELECT * FROM scd1_change', keys => '{id}', sequence_by => '{at}');
+	\\timing off
+	ROLLBACK;" | sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | tail -n 1
+}
+scd1_theirs() {
+	sql "VACUUM scd1;"
+	sql "\\timing on
+	BEGIN;
+	MERGE INTO scd1 t
+	USING (SELECT * FROM (SELECT *, row_number() OVER (PARTITION BY id ORDER BY at DESC) AS n FROM scd1_change) x WHERE n = 1) s
+	   ON t.id = s.id
+	 WHEN MATCHED AND s.at > t.at THEN UPDATE SET at = s.at, name = s.name, city = s.city
+	 WHEN NOT MATCHED THEN INSERT (id, at, name, city) VALUES (s.id, s.at, s.name, s.city);
+	\\timing off
+	ROLLBACK;" | sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | tail -n 1
+}
+bench_scd1() {
+	local changes=$((ROWS / 5))
+	sql "CREATE TABLE scd1 (id bigint PRIMARY KEY, at timestamptz, name text, city text);
+	INSERT INTO scd1 SELECT i, timestamptz '2015-01-01Z', 'name ' || i, 'city' FROM generate_series(1, :rows) i;
+	CREATE TABLE scd1_change AS
+	SELECT (i * 7919::bigint) % ($changes * 9 / 10) * 5 + 1 AS id, timestamptz '2015-01-02Z' + i * interval '1 second' AS at,
+	       'new name ' || i AS name, 'new city' AS city FROM generate_series(1, $changes) i;
+	ANALYZE scd1; ANALYZE scd1_change; CHECKPOINT;" >/dev/null
+	compare "SCD1: $changes changes onto $ROWS rows (changes/s)" 1.5 "$changes" scd1_ours scd1_theirs "hand-written MERGE with row_number()"
+}
+
+# ----------------------------------------------------------------------- gold
+gold_query='SELECT device, day, count(*) AS n, min(heartrate) AS lowest, avg(heartrate) AS mean, max(heartrate) AS highest FROM %s GROUP BY device, day'
+gold_fact() {
+	echo "SELECT (i % 1000)::integer AS device, date '2015-01-01' + (i / 86400)::integer AS day, (60 + i % 120)::integer AS heartrate
+	        FROM generate_series($1::bigint, $2::bigint) i"
+}
+# $1 name of the fact table, $2 rows of history
+gold_prepare() {
+	sql "CREATE TABLE silver.$1 (device integer, day date, heartrate integer);
+	INSERT INTO silver.$1 $(gold_fact 1 "$2");
+	CREATE TABLE gold.$1 (device integer, day date, n bigint, lowest integer, mean numeric, highest integer, PRIMARY KEY (device, day));
+	SELECT lakehouse.create_flow('$1', target => 'gold.$1', mode => 'aggregate', keys => '{device,day}',
+	         query => \$\$ $(printf "$gold_query" "silver.$1") \$\$);
+	SELECT 1 FROM lakehouse.run_flow('$1');
+	VACUUM ANALYZE silver.$1; VACUUM ANALYZE gold.$1;" >/dev/null
+}
+gold_ours() {
+	sql "INSERT INTO silver.gold $(gold_fact $((ROWS + $1 * ROWS / 100 + 1)) $((ROWS + ($1 + 1) * ROWS / 100)));" >/dev/null
+	timed "SELECT 1 FROM lakehouse.run_flow('gold');"
+}
+gold_theirs() { timed "REFRESH MATERIALIZED VIEW gold.plain;"; }
+bench_gold() {
+	gold_prepare gold "$ROWS"
+	sql "CREATE MATERIALIZED VIEW gold.plain AS $(printf "$gold_query" silver.gold);" >/dev/null
+	compare "gold refresh after 1 % new rows, $ROWS rows of history (refreshes/s x 1000)" 50 1000 gold_ours gold_theirs "REFRESH MATERIALIZED VIEW"
+	[ "$(sql "REFRESH MATERIALIZED VIEW gold.plain;
+		SELECT count(*) FROM (TABLE gold.plain EXCEPT SELECT device, day, n, lowest, mean, highest FROM gold.gold) x")" = 0 ] ||
+		lh_die "gold differs from the materialized view"
+}
+# the same batch after 1, 10 and 100 times as much history
+bench_flat() {
+	local factor base=$((ROWS / 50)) batch=$((ROWS / 1000)) history times line=
+	for factor in 1 10 100; do
+		history=$((base * factor))
+		[ "$history" -le $((ROWS * 2)) ] || break
+		gold_prepare "flat$factor" "$history"
+		times=()
+		for run in $(seq 0 "$RUNS"); do
+			sql "INSERT INTO silver.flat$factor $(gold_fact $((history + run * batch + 1)) $((history + (run + 1) * batch)));" >/dev/null
+			ms=$(timed "SELECT 1 FROM lakehouse.run_flow('flat$factor');")
+			[ "$run" -eq 0 ] || times+=("$ms")
+		done
+		line+="${line:+; }$history rows: $(spread '%.1f' "${times[@]}")"
+	done
+	add_row "gold refresh after $batch new rows as history grows (ms)" "$line" - - - "within 20 %"
+}
+
+# ----------------------------------------------------------------------- main
+# shellcheck disable=SC2046
+lh_install_packages $(lh_server_packages) perl kcat
+home=$(lh_make_home "$top/.bench")
+tree=$home/source
+data=$home/data
+lh_say "building" >&2
+lh_copy_tree "$top" "$tree"
+[ "$(id -u)" -ne 0 ] || chown -R "$(lh_user):" "$tree"
+pg_config=$(lh_private_pg "$home/pg")
+bin=${pg_config%/*}
+lh_build "$tree" "$pg_config"
+make -s -C "$tree/test/kafka" >/dev/null
+lh_as_user mkdir -p "$data"
+port=$(lh_free_port)
+lh_start_cluster "$bin" "$home/cluster" "$port" <<-END
+	shared_buffers = 1GB
+	max_wal_size = 8GB
+	work_mem = 64MB
+	track_commit_timestamp = on
+	autovacuum = off
+	lakehouse.launcher_naptime = 500
+END
+lh_as_user "$bin/createdb" -h "$LH_HOST" -p "$port" -U postgres bench
+sql "CREATE EXTENSION lakehouse;
+CREATE SCHEMA bronze; CREATE SCHEMA silver; CREATE SCHEMA gold;
+CREATE SERVER files FOREIGN DATA WRAPPER lakehouse_files OPTIONS (directory '$data');" >/dev/null
+
+{
+	echo "| work | lakehouse: median (min - max) | comparison | its rate | ratio | target |"
+	echo "|---|---|---|---|---|---|"
+} >"$home/table"
+load_before=$(cut -d' ' -f1 /proc/loadavg)
+[[ " ${BENCH:-csv} " != *" csv"* ]] || csv_prepare
+for work in ${BENCH:-csv csv2 json kafka latency files from_json scd1 gold flat}; do
+	"bench_$work"
+done
+add_row "whole fitness pipeline against Spark Structured Streaming + Delta" "not measured here" - - - 20
+
+echo
+echo "$(nproc) cores, $(awk '/^MemTotal/ { printf "%.0f GB", $2 / 1048576 }' /proc/meminfo), $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1)," \
+	"$("$pg_config" --version), load average $load_before before and $(cut -d' ' -f1 /proc/loadavg) after; BENCH_ROWS=$ROWS, $RUNS runs of each side, alternating."
+echo
+cat "$home/table"

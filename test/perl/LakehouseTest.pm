@@ -1,0 +1,440 @@
+# LakehouseTest: what the Perl tests share. Clusters with our preload settings,
+# seeded random input whose every record can be told apart, and the comparison
+# of what arrived with what was sent.
+package LakehouseTest;
+
+use strict;
+use warnings;
+
+use Exporter 'import';
+use File::Path qw(make_path);
+use FindBin;
+use IPC::Run;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+our @EXPORT = qw(seed lakehouse_node faults_path start_again wait_until poll_value
+  make_landing write_csv land check_files crash_at_random
+  start_broker broker_command stop_broker produce_messages check_kafka
+  same_multiset check_loads);
+
+# seed prints and sets the seed of this run; LAKEHOUSE_SEED repeats it.
+sub seed
+{
+	my $seed = $ENV{LAKEHOUSE_SEED};
+	$seed = int(rand(2**31)) unless defined $seed && $seed =~ /^\d+$/;
+	srand($seed);
+	diag("LAKEHOUSE_SEED=$seed");
+	return $seed;
+}
+
+# faults_path is the installation built with fault points; without one the
+# calling file is skipped, which "make test" reports.
+sub faults_path
+{
+	return $ENV{LAKEHOUSE_FAULTS_PATH} if $ENV{LAKEHOUSE_FAULTS_PATH};
+	plan(skip_all => 'needs a build with fault points (make test makes one)');
+}
+
+# lakehouse_node starts a cluster with the extension in database postgres.
+#   install_path  another installation (faults_path)
+#   conf          further settings
+sub lakehouse_node
+{
+	my ($name, %option) = @_;
+	my $node = PostgreSQL::Test::Cluster->new($name,
+		$option{install_path} ? (install_path => $option{install_path}) : ());
+	$node->init;
+	$node->append_conf('postgresql.conf', <<"END");
+shared_preload_libraries = 'lakehouse'
+max_worker_processes = 32
+restart_after_crash = on
+log_min_messages = info
+lakehouse.launcher_naptime = 200
+lakehouse.poll_interval = 50
+END
+	$node->append_conf('postgresql.conf', $option{conf}) if $option{conf};
+	$node->start;
+	$node->safe_psql('postgres', 'CREATE EXTENSION lakehouse');
+	return $node;
+}
+
+# wait_until calls the function until it gives true; false after the limit.
+sub wait_until
+{
+	my ($check, $limit) = @_;
+	my $end = time() + ($limit // 60);
+	while (time() < $end)
+	{
+		return 1 if $check->();
+		usleep(20_000);
+	}
+	return 0;
+}
+
+# poll_value waits until the query gives the value, through restarts of the
+# server; the query's last answer is shown if it never does.
+sub poll_value
+{
+	my ($node, $query, $value, $limit) = @_;
+	my $last;
+	return 1
+	  if wait_until(
+		sub {
+			my ($status, $out, $err) = $node->psql('postgres', $query);
+			$last = $status == 0 ? $out : "error: $err";
+			return defined $last && $last eq $value;
+		},
+		$limit);
+	diag("still \"$last\" instead of \"$value\": $query");
+	return 0;
+}
+
+# start_again starts a killed server; the old children may need a moment to
+# let go of the shared memory.
+sub start_again
+{
+	my ($node) = @_;
+	wait_until(sub { $node->start(fail_ok => 1) }, 60) or BAIL_OUT('the server does not start');
+	return;
+}
+
+# crash_at_random kills at random moments while new input is being read, and
+# lets each round finish before the next one begins.
+#   node, source  whose source is being read
+#   victim        'backend' (a session in run_source), 'worker' (the background
+#                 worker of a continuous source) or 'server' (the postmaster)
+#   rounds        how many kills
+#   feed          function that brings one round's input, or begins to and gives
+#                 a function that waits until all of it is there
+#   finished      function whose query gives "t" when all input was read
+# Prints how many kills hit a round that was not finished; those are the ones
+# that prove something, so half of them at least must.
+sub crash_at_random
+{
+	my (%arg) = @_;
+	my ($node, $source, $victim) = @arg{qw(node source victim)};
+	my ($hits, $longest) = (0, 0.05);
+	$node->safe_psql('postgres', "SELECT lakehouse.alter_source('$source', trigger => '"
+		  . ($victim eq 'backend' ? 'available_now' : 'continuous') . "')");
+
+	# the first round is left in peace, to know how long one takes
+	for my $round (0 .. $arg{rounds})
+	{
+		my $session;
+		my $pid = $victim eq 'worker' ? worker_pid($node, $source) : 0;
+		my $fed = $arg{feed}->();
+		my $began = time();
+		$session = start_session($node, "SELECT lakehouse.run_source('$source')", \$pid)
+		  if $victim eq 'backend';
+		if ($round > 0)
+		{
+			usleep(int(rand($longest * 1_000_000)));
+			if ($victim eq 'server')
+			{
+				$node->kill9;
+			}
+			else
+			{
+				kill('KILL', $pid) if $pid;
+			}
+		}
+		$fed->() if ref $fed;
+		if ($session)
+		{
+			eval { $session->finish };
+		}
+		start_again($node) if $round > 0 && $victim eq 'server';
+		wait_until(sub { my ($status) = $node->psql('postgres', 'SELECT 1'); $status == 0 }, 60)
+		  or BAIL_OUT('the server does not come back');
+		$hits++ if $round > 0 && $node->safe_psql("postgres", $arg{finished}->()) ne 't';
+		$node->safe_psql('postgres', "SELECT lakehouse.run_source('$source')") if $victim eq 'backend';
+		if (!poll_value($node, $arg{finished}->(), 't', 60))
+		{
+			fail("$victim, round $round: the input is read to its end");
+			return;
+		}
+		$longest = time() - $began if $round == 0;
+	}
+	note(sprintf('%s: %d of %d kills in the middle, a round takes %.0f ms',
+		$victim, $hits, $arg{rounds}, $longest * 1000));
+	cmp_ok($hits, '>=', int($arg{rounds} / 2), "$victim: at least half of $arg{rounds} kills hit work in hand");
+	return;
+}
+
+# worker_pid waits for the source's background worker and gives its pid.
+sub worker_pid
+{
+	my ($node, $source) = @_;
+	my $pid = '';
+	wait_until(
+		sub {
+			my ($status, $out) = $node->psql('postgres', <<"END");
+SELECT pid FROM pg_stat_activity
+ WHERE backend_type LIKE 'lakehouse%' AND application_name LIKE '%source%$source%'
+END
+			$pid = $out if $status == 0 && defined $out && $out =~ /^\d+$/;
+			return $pid ne '';
+		},
+		30) or fail("the source \"$source\" has a worker");
+	return $pid eq '' ? 0 : $pid;
+}
+
+# start_session starts psql with one statement and finds its backend's pid.
+sub start_session
+{
+	my ($node, $statement, $pid) = @_;
+	my ($in, $out, $err) = ('', '', '');
+	my $session = IPC::Run::start(
+		[ 'psql', '-XAtq', '-d', $node->connstr('postgres'), '-f', '-' ],
+		'<', \"SELECT pg_backend_pid();\n$statement;\n", '>', \$out, '2>', \$err);
+	$session->pump_nb until !$session->pumpable || $out =~ /^\d+\n/;
+	($$pid) = $out =~ /^(\d+)/;
+	return $session;
+}
+
+# make_landing makes a landing directory and its server "landing".
+sub make_landing
+{
+	my ($node) = @_;
+	my $landing = $node->basedir . '/landing';
+	make_path("$landing/in", "$landing.tmp");
+	$node->safe_psql('postgres',
+		"CREATE SERVER landing FOREIGN DATA WRAPPER lakehouse_files OPTIONS (directory '$landing')");
+	return $landing;
+}
+
+# write_csv makes one CSV file of "records" records (file, ordinal, value)
+# beside the landing directory. One record in fifty has an ordinal that is no
+# number. What was written goes to $sent: {rows} good records, {rejects} bad
+# ones with their line.
+sub write_csv
+{
+	my ($landing, $name, $records, $sent) = @_;
+	my @value = ('plain', 'with, comma', 'with "quote"', "with\nnewline", '', "\x{e4}\x{4e16}");
+	my $line = 2;
+	open(my $file, '>:utf8', "$landing.tmp/$name") or die "$landing.tmp/$name: $!";
+	print $file "file,ordinal,value\n";
+	for my $ordinal (1 .. $records)
+	{
+		my $value = $value[ int(rand(@value)) ] . int(rand(1_000_000_000));
+		my $bad = int(rand(50)) == 0;
+		(my $quoted = $value) =~ s/"/""/g;
+		my $record = $name . ',' . ($bad ? "x$ordinal" : $ordinal) . ",\"$quoted\"";
+		print $file "$record\n";
+		if ($bad)
+		{
+			push @{ $sent->{rejects} }, [ $name, $line, $record ];
+		}
+		else
+		{
+			push @{ $sent->{rows} }, [ $name, $ordinal, $value ];
+		}
+		$line += 1 + ($record =~ tr/\n//);
+	}
+	close($file) or die "$landing.tmp/$name: $!";
+	$sent->{files}{$name} = -s "$landing.tmp/$name";
+	return;
+}
+
+# land brings the file into the landing directory, complete.
+sub land
+{
+	my ($landing, $name) = @_;
+	rename("$landing.tmp/$name", "$landing/in/$name") or die "$name: $!";
+	return;
+}
+
+# start_broker starts the mock cluster, which ends with this test.
+sub start_broker
+{
+	my ($topics) = @_;
+	my $program = $ENV{LAKEHOUSE_MOCK_BROKER} // "$FindBin::RealBin/../kafka/mock_broker";
+	my $broker = { in => '', out => '' };
+	$broker->{run} = IPC::Run::start([ $program, '--topics', $topics ], '<', \$broker->{in}, '>', \$broker->{out});
+	$broker->{run}->pump until $broker->{out} =~ s/^(.*)\n//;
+	$broker->{servers} = $1;
+	return $broker;
+}
+
+# broker_command gives the broker a command and dies unless it answers "ok".
+sub broker_command
+{
+	my ($broker, $command) = @_;
+	broker_send($broker, $command);
+	broker_answer($broker, $command);
+	return;
+}
+
+sub broker_send
+{
+	my ($broker, $command) = @_;
+	$broker->{in} .= "$command\n";
+	$broker->{run}->pump_nb;
+	return;
+}
+
+sub broker_answer
+{
+	my ($broker, $command) = @_;
+	$broker->{run}->pump until $broker->{out} =~ s/^(.*)\n//;
+	my $answer = $1;
+	die "broker, $command: $answer" unless $answer =~ /^ok/;
+	return;
+}
+
+sub stop_broker
+{
+	my ($broker) = @_;
+	$broker->{run}->kill_kill;
+	return;
+}
+
+# produce_messages begins to send "count" messages to random partitions of the
+# topic and gives a function that waits for the end of it. One message in a
+# hundred holds a byte that no text may hold. $sent gets {rows}:
+# partition, offset, key, value; {rejects}: partition, offset, bytes in hex.
+sub produce_messages
+{
+	my ($broker, $topic, $partitions, $count, $sent) = @_;
+	my $path = PostgreSQL::Test::Utils::tempdir() . '/messages';
+	open(my $file, '>:utf8', $path) or die "$path: $!";
+	for (1 .. $count)
+	{
+		my $partition = int(rand($partitions));
+		my $offset = $sent->{next}{$partition}++;
+		my $value = "$partition/$offset/" . int(rand(1_000_000_000)) . "\x{e4}";
+		if (rand(100) < 1)
+		{
+			my $hex = unpack('H*', "$partition/$offset/") . 'ff00';
+			print $file qq({"topic": "$topic", "partition": $partition, "key": "k$offset", "value_hex": "$hex"}\n);
+			push @{ $sent->{rejects} }, [ $partition, $offset, $hex ];
+		}
+		else
+		{
+			print $file qq({"topic": "$topic", "partition": $partition, "key": "k$offset", "value": "$value"}\n);
+			push @{ $sent->{rows} }, [ $partition, $offset, "k$offset", $value ];
+		}
+	}
+	close($file) or die "$path: $!";
+	broker_send($broker, "file $path");
+	return sub { broker_answer($broker, "file $path") };
+}
+
+# copy_text writes one row of COPY's text format.
+sub copy_text
+{
+	my ($file, @column) = @_;
+	s/\\/\\\\/g, s/\n/\\n/g, s/\t/\\t/g for @column;
+	print $file join("\t", @column), "\n";
+	return;
+}
+
+# store_sent puts what was sent into two tables of the schema "sent", for the
+# comparison to be made by the server.
+sub store_sent
+{
+	my ($node, $sent, $rows, $rejects) = @_;
+	my $dir = PostgreSQL::Test::Utils::tempdir();
+	open(my $file, '>:utf8', "$dir/rows") or die $!;
+	copy_text($file, @$_) for @{ $sent->{rows} };
+	close($file);
+	open($file, '>:utf8', "$dir/rejects") or die $!;
+	copy_text($file, @$_) for @{ $sent->{rejects} // [] };
+	close($file);
+	$node->safe_psql('postgres', <<"END");
+DROP SCHEMA IF EXISTS sent CASCADE;
+CREATE SCHEMA sent;
+CREATE TABLE sent.row ($rows);
+CREATE TABLE sent.reject ($rejects);
+COPY sent.row FROM '$dir/rows' (ENCODING 'UTF8');
+COPY sent.reject FROM '$dir/rejects' (ENCODING 'UTF8');
+END
+	return;
+}
+
+# same_multiset tells whether two queries give the same rows equally often.
+sub same_multiset
+{
+	my ($node, $got, $expected, $name) = @_;
+	my $difference = $node->safe_psql('postgres', <<"END");
+(SELECT 'unexpected: ' || x::text FROM (($got) EXCEPT ALL ($expected)) x LIMIT 5)
+UNION ALL
+(SELECT 'missing: ' || x::text FROM (($expected) EXCEPT ALL ($got)) x LIMIT 5)
+END
+	return is($difference, '', $name);
+}
+
+# check_files compares the table bronze.record and the ledger of the source
+# with what was sent: contents as multisets, and the ledger's own numbers.
+sub check_files
+{
+	my ($node, $source, $sent) = @_;
+	store_sent($node, $sent, 'file text, ordinal integer, value text', 'file text, line bigint, raw text');
+
+	same_multiset($node, 'SELECT file, ordinal, value FROM bronze.record', 'SELECT * FROM sent.row',
+		"$source: every good record arrived once, with its value");
+	same_multiset(
+		$node,
+		q{SELECT regexp_replace(f.path, '^.*/', ''), r.line, trim(trailing e'\r\n' from convert_from(r.raw, 'UTF8'))
+			FROM lakehouse.reject r JOIN lakehouse.file f USING (file_id)},
+		'SELECT * FROM sent.reject',
+		"$source: every broken record is kept once, with its line and bytes");
+	is($node->safe_psql('postgres', <<"END"), '', "$source: the ledger's counts are those of the tables");
+SELECT f.path, f.state, f.rows, b.rows, f.rejected, r.rows, f.position, f.size
+  FROM lakehouse.file f
+  LEFT JOIN (SELECT file, count(*) AS rows FROM bronze.record GROUP BY file) b
+         ON b.file = regexp_replace(f.path, '^.*/', '')
+  LEFT JOIN (SELECT file_id, count(*) AS rows FROM lakehouse.reject GROUP BY file_id) r USING (file_id)
+ WHERE f.state <> 'loaded' OR f.rows <> coalesce(b.rows, 0) OR f.rejected <> coalesce(r.rows, 0)
+    OR f.position <> f.size
+END
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM lakehouse.file'),
+		scalar(keys %{ $sent->{files} }), "$source: the ledger has every file");
+	check_loads($node, $source, 'bronze.record');
+	return;
+}
+
+# check_kafka compares bronze.message and the positions of the source with what
+# was produced.
+sub check_kafka
+{
+	my ($node, $source, $sent) = @_;
+	store_sent(
+		$node, $sent,
+		'partition integer, "offset" bigint, key text, value text',
+		'partition integer, "offset" bigint, hex text');
+	same_multiset($node, 'SELECT partition, "offset", key, value FROM bronze.message', 'SELECT * FROM sent.row',
+		"$source: every message arrived once, with its key and value");
+	same_multiset(
+		$node,
+		q{SELECT partition, "offset", encode(raw, 'hex') FROM lakehouse.reject},
+		'SELECT * FROM sent.reject',
+		"$source: every message that is no text is kept once, with its bytes");
+	same_multiset(
+		$node,
+		q{SELECT partition, next_offset, rows, rejected FROM lakehouse.kafka_offset},
+		q{SELECT coalesce(m.partition, r.partition), greatest(m.last, r.last) + 1, coalesce(m.rows, 0), coalesce(r.rows, 0)
+			FROM (SELECT partition, max("offset") AS last, count(*) AS rows FROM sent.row GROUP BY partition) m
+			FULL JOIN (SELECT partition, max("offset") AS last, count(*) AS rows FROM sent.reject GROUP BY partition) r USING (partition)},
+		"$source: positions are the last offset + 1, counts are those of the tables");
+	check_loads($node, $source, 'bronze.message');
+	return;
+}
+
+# check_loads compares the recorded loads of a table with its rows.
+sub check_loads
+{
+	my ($node, $source, $table) = @_;
+	is($node->safe_psql('postgres', <<"END"), '', "$source: every row has a load, every load its rows");
+SELECT coalesce(l.load_id, b._load_id), l.rows, b.rows
+  FROM (SELECT * FROM lakehouse.load WHERE relation = '$table'::regclass) l
+  FULL JOIN (SELECT _load_id, count(*) AS rows FROM $table GROUP BY _load_id) b ON b._load_id = l.load_id
+ WHERE l.load_id IS NULL OR l.rows <> coalesce(b.rows, 0)
+END
+	return;
+}
+
+1;
