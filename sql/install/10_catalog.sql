@@ -137,6 +137,17 @@ CREATE TABLE lakehouse.pending (
     PRIMARY KEY (flow_id, load_id, input)
 );
 
+-- Targets that are merged by sequence: the side table that remembers deleted
+-- keys, and what it was made for. live: it also holds the sequence of the keys
+-- that are there, because the target does not.
+CREATE TABLE lakehouse.merge_target (
+    relation      regclass PRIMARY KEY,
+    tombstones    regclass NOT NULL,
+    keys          text[] NOT NULL,
+    sequence_by   text[] NOT NULL,
+    live          boolean NOT NULL
+);
+
 -- ------------------------------------------------------------------- flows
 CREATE SEQUENCE lakehouse.flow_id_seq AS integer;
 CREATE TABLE lakehouse.flow (

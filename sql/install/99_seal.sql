@@ -20,6 +20,7 @@ SELECT pg_catalog.pg_extension_config_dump('lakehouse.load_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.load', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.managed_table', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.pending', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.merge_target', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.flow_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.flow', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.flow_input', '');

@@ -31,6 +31,9 @@ static void apply_insert_only(LhMergePlan *plan, Tuplestorestate *rows, TupleDes
 static void apply_upsert(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta,
 						 LhMergeCounts *counts);
 
+static void apply_scd1(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta,
+					   LhMergeCounts *counts);
+
 /*
  * lh_merge_apply: see merge.h.
  */
@@ -60,9 +63,7 @@ lh_merge_apply(const LhMerge *merge, Tuplestorestate *rows, TupleDesc delta,
 			apply_upsert(plan, rows, delta, counts);
 			break;
 		case LH_MERGE_SCD1:
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("mode scd1 is not supported")));
+			apply_scd1(plan, rows, delta, counts);
 			break;
 		case LH_MERGE_REPLACE:
 		case LH_MERGE_COMPLETE:
@@ -114,6 +115,39 @@ apply_upsert(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta, LhMergeC
 		counts->inserted = done.inserted;
 		counts->updated = done.updated;
 	}
+	tuplestore_end(winners->store);
+}
+
+/*
+ * apply_scd1 merges by sequence.  The side table changes in the same transaction
+ * as the target: before it where the target holds the sequence (deletes are
+ * judged by the rows that are still there), after it where the side table does.
+ */
+static void
+apply_scd1(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta, LhMergeCounts *counts)
+{
+	LhMergeRows *winners = lh_merge_winners(plan, rows, delta, counts);
+	Oid			side = plan->merge->tombstones;
+	bool		read_side = OidIsValid(side) && !lh_merge_side_empty(side);
+	LhMergeDone done;
+
+	plan->side = lh_merge_side_name(side);
+	if (winners->count == 0)
+		return;
+	if (plan->side == NULL && (winners->deletes > 0 || !plan->sequence_stored))
+		elog(ERROR, "merge by sequence has no table of tombstones");
+	if (plan->sequence_stored && read_side && winners->deletes < winners->count)
+		lh_merge_execute(lh_merge_sql_revive(plan), LH_DELTA_NAME, winners, NULL, &done);
+	if (plan->sequence_stored && winners->deletes > 0)
+		lh_merge_execute(lh_merge_sql_bury(plan), LH_DELTA_NAME, winners, NULL, &done);
+	LH_FAULT("merge-before-watermark");
+	lh_merge_execute(lh_merge_sql_scd1(plan, winners->deletes > 0, read_side),
+					 LH_DELTA_NAME, winners, NULL, &done);
+	counts->inserted = done.inserted;
+	counts->updated = done.updated;
+	counts->deleted = done.deleted;
+	if (!plan->sequence_stored)
+		lh_merge_execute(lh_merge_sql_remember(plan), LH_DELTA_NAME, winners, NULL, &done);
 	tuplestore_end(winners->store);
 }
 

@@ -42,6 +42,8 @@ typedef struct LhMerge
 	List	   *except_columns; /* of char *: delta columns that the target does
 								 * not get */
 	int64		load_id;		/* _load_id of what is written; 0: target is not managed */
+	bool		managed;		/* the target carries _load_id, if load_id is
+								 * not known yet (lh_merge_check) */
 	int32		flow_id;		/* for rejects (NULL keys, NULL sequences); 0 = raise */
 } LhMerge;
 
@@ -62,7 +64,12 @@ typedef struct LhMergeCounts
  */
 extern void lh_merge_check(const LhMerge *merge, TupleDesc delta);
 
-/* scd1: makes the side table of deleted keys, owned by the current user */
+/*
+ * scd1: returns the side table of the target's deleted keys, made if there is
+ * none yet.  It belongs to the target, not to the flow: all that merge into the
+ * target share it, and dropping the target drops it.  Raises 22023 if the target
+ * was merged by other keys or another sequence before.
+ */
 extern Oid	lh_merge_create_tombstones(const LhMerge *merge, TupleDesc delta, int32 flow_id);
 
 /*

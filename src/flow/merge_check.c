@@ -38,9 +38,7 @@
 #include "delta/load.h"
 #include "flow/merge_internal.h"
 
-/* modes in which one row of the delta wins its key */
-#define PICKS_WINNERS(mode) \
-	((mode) == LH_MERGE_INSERT_ONLY || (mode) == LH_MERGE_UPSERT || (mode) == LH_MERGE_SCD1)
+#define CARRIES_LOAD(merge) ((merge)->load_id != 0 || (merge)->managed)
 
 static void check_target_kind(Relation target);
 static void check_names(const LhMerge *merge, Relation target, TupleDesc delta);
@@ -99,7 +97,7 @@ lh_merge_resolve(const LhMerge *merge, TupleDesc delta)
 	plan->target = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(target)),
 											  RelationGetRelationName(target));
 	plan->partitioned = has_subclass(merge->target);
-	plan->write_load = merge->load_id != 0 &&
+	plan->write_load = CARRIES_LOAD(merge) &&
 		find_column(RelationGetDescr(target), LH_LOAD_COLUMN) != InvalidAttrNumber;
 
 	check_names(merge, target, delta);
@@ -154,7 +152,7 @@ check_names(const LhMerge *merge, Relation target, TupleDesc delta)
 					 errmsg("column \"%s\" appears more than once in the query's result", name),
 					 errhint("Give each column its own name with AS.")));
 		if (contains_name(merge->except_columns, name) ||
-			(merge->load_id != 0 && strcmp(name, LH_LOAD_COLUMN) == 0) ||
+			(CARRIES_LOAD(merge) && strcmp(name, LH_LOAD_COLUMN) == 0) ||
 			find_column(RelationGetDescr(target), name) != InvalidAttrNumber)
 			continue;
 		appendStringInfo(&missing, "%s\"%s\"", count++ > 0 ? ", " : "", name);
@@ -202,7 +200,7 @@ resolve_columns(LhMergePlan *plan, Relation target, TupleDesc delta)
 		LhMergeColumn *column;
 
 		if (attribute->attisdropped || contains_name(merge->except_columns, name) ||
-			(merge->load_id != 0 && strcmp(name, LH_LOAD_COLUMN) == 0) ||
+			(CARRIES_LOAD(merge) && strcmp(name, LH_LOAD_COLUMN) == 0) ||
 			(number = find_column(delta, name)) == InvalidAttrNumber)
 			continue;
 		if (attribute->attgenerated != '\0' ||
@@ -356,7 +354,7 @@ resolve_load_order(LhMergePlan *plan, TupleDesc delta)
 {
 	AttrNumber	number = find_column(delta, LH_LOAD_COLUMN);
 
-	if (plan->merge->mode != LH_MERGE_INSERT_ONLY || plan->merge->load_id == 0 ||
+	if (plan->merge->mode != LH_MERGE_INSERT_ONLY || !CARRIES_LOAD(plan->merge) ||
 		number == InvalidAttrNumber || TupleDescAttr(delta, number - 1)->atttypid != INT8OID)
 		return;
 	plan->load = add_column(plan, 'l', 1, delta_variable(delta, number));

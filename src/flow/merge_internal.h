@@ -63,6 +63,7 @@ typedef struct LhMergePlan
 	bool		sequence_stored;	/* all of them are columns of the target */
 	LhMergeColumn *load;		/* l1 or NULL */
 	LhMergeColumn *deleted;		/* d1 or NULL */
+	char	   *side;			/* side table of an scd1 merge, quoted, or NULL */
 	List	   *expressions;	/* of Expr *: a delta row to a work row */
 	TupleDesc	work;
 } LhMergePlan;
@@ -73,6 +74,7 @@ typedef struct LhMergeRows
 	Tuplestorestate *store;
 	TupleDesc	desc;
 	int64		count;
+	int64		deletes;		/* of them, winners that are deletes */
 } LhMergeRows;
 
 /* What one statement did; merges tell the actions apart. */
@@ -107,6 +109,23 @@ extern char *lh_merge_sql_upsert(const LhMergePlan *plan);
 extern char *lh_merge_sql_delete_row(const LhMergePlan *plan);
 extern char *lh_merge_sql_update_row(const LhMergePlan *plan);
 extern char *lh_merge_sql_old_rows(const LhMergePlan *plan, bool touched, uint32 null_keys);
+
+/* their pieces */
+extern void lh_merge_sql_columns(StringInfo sql, const LhMergePlan *plan, const char *prefix);
+extern void lh_merge_sql_assignments(StringInfo sql, const LhMergePlan *plan, bool keys);
+extern bool lh_merge_sql_has_assignments(const LhMergePlan *plan);
+extern void lh_merge_sql_key_match(StringInfo sql, const LhMergePlan *plan);
+extern void lh_merge_sql_differs(StringInfo sql, const LhMergePlan *plan);
+
+/* merge_scd1_sql.c */
+extern char *lh_merge_sql_revive(const LhMergePlan *plan);
+extern char *lh_merge_sql_bury(const LhMergePlan *plan);
+extern char *lh_merge_sql_remember(const LhMergePlan *plan);
+extern char *lh_merge_sql_scd1(const LhMergePlan *plan, bool deletes, bool read_side);
+
+/* merge_tombstones.c */
+extern char *lh_merge_side_name(Oid side);
+extern bool lh_merge_side_empty(Oid side);
 
 /* merge.c */
 extern void lh_merge_execute(const char *sql, const char *name, const LhMergeRows *rows,

@@ -57,6 +57,7 @@ static bool same_in_sort(WinnerSort *sort, int ncolumns, TupleTableSlot *a, Tupl
 static int	compare_rows(const LhMergePlan *plan, TupleTableSlot *a, TupleTableSlot *b);
 static int	compare_values(LhMergeColumn *column, Datum a, Datum b);
 static LhMergeRows *collect_winners(WinnerSort *sort);
+static void put_winner(const LhMergePlan *plan, LhMergeRows *winners, TupleTableSlot *slot);
 static bool check_complete(const LhMergePlan *plan, TupleTableSlot *work,
 						   TupleTableSlot *delta, LhMergeCounts *counts);
 static void reject_row(const LhMergePlan *plan, const char *column, const char *message,
@@ -245,8 +246,7 @@ collect_winners(WinnerSort *sort)
 			better = true;
 		else if (!same_in_sort(sort, plan->nkeys, best, next))
 		{
-			tuplestore_puttupleslot(winners->store, best);
-			winners->count++;
+			put_winner(plan, winners, best);
 			better = true;
 			undecided = true;
 		}
@@ -270,14 +270,22 @@ collect_winners(WinnerSort *sort)
 		}
 	}
 	if (!TTS_EMPTY(best))
-	{
-		tuplestore_puttupleslot(winners->store, best);
-		winners->count++;
-	}
+		put_winner(plan, winners, best);
 	ExecDropSingleTupleTableSlot(best);
 	ExecDropSingleTupleTableSlot(next);
 	MemoryContextDelete(scratch);
 	return winners;
+}
+
+static void
+put_winner(const LhMergePlan *plan, LhMergeRows *winners, TupleTableSlot *slot)
+{
+	bool		isnull;
+
+	tuplestore_puttupleslot(winners->store, slot);
+	winners->count++;
+	if (plan->deleted && DatumGetBool(slot_getattr(slot, plan->deleted->attnum, &isnull)))
+		winners->deletes++;
 }
 
 /*

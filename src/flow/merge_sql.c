@@ -15,12 +15,7 @@
 #include "delta/load.h"
 #include "flow/merge_internal.h"
 
-static void append_columns(StringInfo sql, const LhMergePlan *plan, const char *prefix);
 static void append_load(StringInfo sql, const LhMergePlan *plan);
-static void append_assignments(StringInfo sql, const LhMergePlan *plan, bool keys);
-static void append_key_match(StringInfo sql, const LhMergePlan *plan);
-static void append_differs(StringInfo sql, const LhMergePlan *plan);
-static bool has_assignments(const LhMergePlan *plan);
 
 /*
  * lh_merge_sql_append inserts all delta rows; the server casts as INSERT does.
@@ -60,9 +55,9 @@ lh_merge_sql_insert(const LhMergePlan *plan, bool skip_existing)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "INSERT INTO %s (", plan->target);
-	append_columns(&sql, plan, NULL);
+	lh_merge_sql_columns(&sql, plan, NULL);
 	appendStringInfoString(&sql, ") SELECT ");
-	append_columns(&sql, plan, "w");
+	lh_merge_sql_columns(&sql, plan, "w");
 	appendStringInfoString(&sql, " FROM " LH_DELTA_NAME " w");
 	if (skip_existing)
 	{
@@ -84,18 +79,18 @@ lh_merge_sql_upsert(const LhMergePlan *plan)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "MERGE INTO %s t USING " LH_DELTA_NAME " w ON ", plan->target);
-	append_key_match(&sql, plan);
-	if (has_assignments(plan))
+	lh_merge_sql_key_match(&sql, plan);
+	if (lh_merge_sql_has_assignments(plan))
 	{
 		appendStringInfoString(&sql, " WHEN MATCHED AND (");
-		append_differs(&sql, plan);
+		lh_merge_sql_differs(&sql, plan);
 		appendStringInfoString(&sql, ") THEN UPDATE SET ");
-		append_assignments(&sql, plan, false);
+		lh_merge_sql_assignments(&sql, plan, false);
 	}
 	appendStringInfoString(&sql, " WHEN NOT MATCHED THEN INSERT (");
-	append_columns(&sql, plan, NULL);
+	lh_merge_sql_columns(&sql, plan, NULL);
 	appendStringInfoString(&sql, ") VALUES (");
-	append_columns(&sql, plan, "w");
+	lh_merge_sql_columns(&sql, plan, "w");
 	appendStringInfoChar(&sql, ')');
 	return sql.data;
 }
@@ -122,7 +117,7 @@ lh_merge_sql_update_row(const LhMergePlan *plan)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "UPDATE %s t SET ", plan->target);
-	append_assignments(&sql, plan, true);
+	lh_merge_sql_assignments(&sql, plan, true);
 	appendStringInfo(&sql, " FROM " LH_DELTA_NAME " w"
 					 " WHERE t.ctid OPERATOR(pg_catalog.=) w.place%s",
 					 plan->partitioned ? " AND t.tableoid OPERATOR(pg_catalog.=) w.part" : "");
@@ -164,11 +159,11 @@ lh_merge_sql_old_rows(const LhMergePlan *plan, bool touched, uint32 null_keys)
 }
 
 /*
- * append_columns writes the stored columns and _load_id: names of the target,
+ * lh_merge_sql_columns writes the stored columns and _load_id: names of the target,
  * or, with a prefix, the values of a work row.
  */
-static void
-append_columns(StringInfo sql, const LhMergePlan *plan, const char *prefix)
+void
+lh_merge_sql_columns(StringInfo sql, const LhMergePlan *plan, const char *prefix)
 {
 	for (int i = 0; i < plan->ncolumns; i++)
 	{
@@ -203,8 +198,11 @@ assigned(const LhMergeColumn *column)
 	return !column->key || !column->exact;
 }
 
-static bool
-has_assignments(const LhMergePlan *plan)
+/*
+ * lh_merge_sql_has_assignments tells whether a row with the same key can differ.
+ */
+bool
+lh_merge_sql_has_assignments(const LhMergePlan *plan)
 {
 	for (int i = 0; i < plan->ncolumns; i++)
 		if (assigned(&plan->columns[i]))
@@ -212,8 +210,12 @@ has_assignments(const LhMergePlan *plan)
 	return false;
 }
 
-static void
-append_assignments(StringInfo sql, const LhMergePlan *plan, bool keys)
+/*
+ * lh_merge_sql_assignments writes what UPDATE sets: all columns, or all but the
+ * keys.
+ */
+void
+lh_merge_sql_assignments(StringInfo sql, const LhMergePlan *plan, bool keys)
 {
 	const char *separator = "";
 
@@ -231,8 +233,11 @@ append_assignments(StringInfo sql, const LhMergePlan *plan, bool keys)
 						 separator, plan->merge->load_id);
 }
 
-static void
-append_key_match(StringInfo sql, const LhMergePlan *plan)
+/*
+ * lh_merge_sql_key_match joins t and w by key.
+ */
+void
+lh_merge_sql_key_match(StringInfo sql, const LhMergePlan *plan)
 {
 	for (int i = 0; i < plan->nkeys; i++)
 		appendStringInfo(sql, "%st.%s %s w.%s", i > 0 ? " AND " : "",
@@ -240,12 +245,12 @@ append_key_match(StringInfo sql, const LhMergePlan *plan)
 }
 
 /*
- * append_differs is true when t and w would not look the same.  Where equal
+ * lh_merge_sql_differs is true when t and w would not look the same.  Where equal
  * values may have several representations, and for types without equality, the
  * representations are compared.
  */
-static void
-append_differs(StringInfo sql, const LhMergePlan *plan)
+void
+lh_merge_sql_differs(StringInfo sql, const LhMergePlan *plan)
 {
 	StringInfoData old;
 	StringInfoData new;
