@@ -8,6 +8,9 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA lakehouse FROM PUBLIC;
 -- checks the caller's right to write that table.
 GRANT EXECUTE ON FUNCTION lakehouse.current_load(regclass) TO PUBLIC;
 
+-- Gives its caller nothing but what he passes to it.
+GRANT EXECUTE ON FUNCTION lakehouse.from_json(text, anyelement, text) TO PUBLIC;
+
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.source_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.source', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.source_state', '');

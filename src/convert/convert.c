@@ -51,6 +51,10 @@ find_conversion(Oid type)
 			return lh_convert_timestamp;
 		case TIMESTAMPTZOID:
 			return lh_convert_timestamptz;
+		case JSONOID:
+			return lh_convert_json;
+		case JSONBOID:
+			return lh_convert_jsonb;
 		case UUIDOID:
 			return lh_convert_uuid;
 		default:

@@ -20,6 +20,8 @@ LH_CONVERT_FUNCTION(lh_convert_input);
 LH_CONVERT_FUNCTION(lh_convert_int2);
 LH_CONVERT_FUNCTION(lh_convert_int4);
 LH_CONVERT_FUNCTION(lh_convert_int8);
+LH_CONVERT_FUNCTION(lh_convert_json);
+LH_CONVERT_FUNCTION(lh_convert_jsonb);
 LH_CONVERT_FUNCTION(lh_convert_numeric);
 LH_CONVERT_FUNCTION(lh_convert_text);
 LH_CONVERT_FUNCTION(lh_convert_timestamp);

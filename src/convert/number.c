@@ -445,8 +445,10 @@ parse_numeric(const char *p, const char *end, NumericShape *shape)
 		for (; p < end && isdigit((unsigned char) *p); p++)
 			if (exponent < INT_MAX / 2)
 				exponent = exponent * 10 + (*p - '0');
-		if (exponent >= INT_MAX / 2)
+		if (p != end)
 			return PARSE_SYNTAX;
+		if (exponent >= INT_MAX / 2)
+			return PARSE_RANGE;
 		if (negative)
 			exponent = -exponent;
 	}
@@ -515,7 +517,7 @@ lh_convert_numeric(LhConverter *converter, const char *data, int length,
 	char		buffer[128];
 	char	   *text;
 
-	if (parsed != PARSE_OK)
+	if (parsed == PARSE_SYNTAX)
 	{
 #ifdef LH_SOFT_INPUT
 		return lh_convert_input(converter, data, length, value, error);
@@ -524,7 +526,7 @@ lh_convert_numeric(LhConverter *converter, const char *data, int length,
 								 data, length);
 #endif
 	}
-	if (!numeric_fits(&shape, converter->typmod))
+	if (parsed == PARSE_RANGE || !numeric_fits(&shape, converter->typmod))
 		return lh_error_set(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
 							"\"%s\" is out of range for type numeric",
 							lh_convert_excerpt(data, length));

@@ -7,7 +7,8 @@
 #include "source/reader.h"
 
 static const LhReaderRoutine *const readers[] = {
-	&lh_csv_reader
+	&lh_csv_reader,
+	&lh_json_reader
 };
 
 const LhReaderRoutine *

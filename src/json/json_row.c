@@ -1,0 +1,599 @@
+/*
+ * json_row.c
+ *	  JSON values to typed values.
+ *
+ * Objects of one producer have their keys in the same order nearly always: for
+ * each position of a key the mapping remembers which column it was last time and
+ * compares that name first; a hash table finds the others.
+ *
+ * Invariant: when a value does not convert, the scanner still goes to its end,
+ * so that reading can go on behind it; it stops only where the text is no JSON.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/parallel.h"
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "convert/convert.h"
+#include "funcapi.h"
+#include "json/json_row.h"
+#include "json/json_text.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/typcache.h"
+
+#define GUESSES 64				/* positions of keys that are remembered */
+
+typedef enum ValueKind
+{
+	VALUE_SCALAR,				/* the text of the value, converted */
+	VALUE_STRING,				/* that text itself */
+	VALUE_JSON,					/* the JSON text as written */
+	VALUE_JSONB,
+	VALUE_ROW,
+	VALUE_ARRAY
+} ValueKind;
+
+struct LhJsonValue
+{
+	ValueKind	kind;
+	bool		may_raise;
+	LhConverter converter;		/* of the type, or of the domain's base type */
+
+	Oid			domain;			/* type to check the result against, or InvalidOid */
+	void	   *domain_state;
+
+	LhJsonRow  *row;			/* VALUE_ROW */
+
+	LhJsonValue *element;		/* VALUE_ARRAY */
+	Oid			element_type;
+	int16		element_length;
+	bool		element_by_value;
+	char		element_align;
+
+	MemoryContext context;
+};
+
+/* One column: its name as key, and its type. */
+typedef struct RowColumn
+{
+	const char *name;
+	int			length;
+	uint32		hash;
+	LhJsonValue *value;			/* NULL = not to be filled */
+} RowColumn;
+
+struct LhJsonRow
+{
+	TupleDesc	tupdesc;
+	int			count;			/* of columns */
+	RowColumn  *columns;
+	uint32		mask;			/* size of the hash table - 1 */
+	int16	   *table;			/* column + 1; 0 = empty */
+	int16		guess[GUESSES]; /* column that the n-th key was last time */
+	bool		may_raise;
+};
+
+/* ------------------------------------------------------------ creation */
+
+/*
+ * Finds how values of the (base) type are read.
+ */
+static void
+describe_type(LhJsonValue *target, Oid type, int32 typmod, const char *column)
+{
+	FormData_pg_attribute attribute;
+	Oid			element;
+
+	memset(&attribute, 0, sizeof(attribute));
+	attribute.atttypid = type;
+	attribute.atttypmod = typmod;
+	namestrcpy(&attribute.attname, column);
+	lh_converter_init(&target->converter, &attribute, target->context);
+	target->may_raise |= target->converter.may_raise;
+
+	if (target->converter.is_string)
+		target->kind = VALUE_STRING;
+	else if (target->converter.is_json)
+		target->kind = type == JSONBOID ? VALUE_JSONB : VALUE_JSON;
+	else if (get_typtype(type) == TYPTYPE_COMPOSITE)
+	{
+		target->kind = VALUE_ROW;
+		target->row = lh_json_row_create(lookup_rowtype_tupdesc_copy(type, typmod), NULL,
+										 target->context);
+		target->may_raise = lh_json_row_may_raise(target->row);
+	}
+	else if (OidIsValid(element = get_element_type(type)))
+	{
+		target->kind = VALUE_ARRAY;
+		target->element_type = element;
+		target->element = lh_json_value_create(element, typmod, column, target->context);
+		get_typlenbyvalalign(element, &target->element_length, &target->element_by_value,
+							 &target->element_align);
+		target->may_raise = target->element->may_raise;
+	}
+	else
+		target->kind = VALUE_SCALAR;
+}
+
+LhJsonValue *
+lh_json_value_create(Oid type, int32 typmod, const char *column, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	LhJsonValue *target = palloc0(sizeof(LhJsonValue));
+
+	/* types can be nested as deeply as somebody has defined them */
+	check_stack_depth();
+	target->context = context;
+	if (get_typtype(type) == TYPTYPE_DOMAIN)
+	{
+		target->domain = type;
+		target->may_raise = true;
+		type = getBaseTypeAndTypmod(type, &typmod);
+	}
+	describe_type(target, type, typmod, column);
+	target->may_raise |= OidIsValid(target->domain);
+	MemoryContextSwitchTo(old);
+	return target;
+}
+
+static void
+fill_table(LhJsonRow *row)
+{
+	uint32		size = 4;
+	int			i;
+
+	while (size < (uint32) row->count * 2)
+		size *= 2;
+	row->mask = size - 1;
+	row->table = palloc0(sizeof(int16) * size);
+	for (i = 0; i < row->count; i++)
+	{
+		RowColumn  *column = &row->columns[i];
+		uint32		slot = column->hash & row->mask;
+
+		if (column->value == NULL)
+			continue;
+		while (row->table[slot] != 0)
+			slot = (slot + 1) & row->mask;
+		row->table[slot] = i + 1;
+	}
+}
+
+LhJsonRow *
+lh_json_row_create(TupleDesc tupdesc, const bool *fillable, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	LhJsonRow  *row = palloc0(sizeof(LhJsonRow));
+	int			i;
+
+	row->tupdesc = tupdesc;
+	row->count = tupdesc->natts;
+	row->columns = palloc0(sizeof(RowColumn) * Max(row->count, 1));
+	for (i = 0; i < row->count; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(tupdesc, i);
+		RowColumn  *column = &row->columns[i];
+
+		column->name = pstrdup(NameStr(attribute->attname));
+		column->length = strlen(column->name);
+		column->hash = hash_bytes((const unsigned char *) column->name, column->length);
+		if (attribute->attisdropped || (fillable != NULL && !fillable[i]))
+			continue;
+		column->value = lh_json_value_create(attribute->atttypid, attribute->atttypmod,
+											 column->name, context);
+		row->may_raise |= column->value->may_raise;
+	}
+	fill_table(row);
+	for (i = 0; i < GUESSES; i++)
+		row->guess[i] = i < row->count ? i : -1;
+	MemoryContextSwitchTo(old);
+	return row;
+}
+
+bool
+lh_json_row_may_raise(const LhJsonRow *row)
+{
+	return row->may_raise;
+}
+
+bool
+lh_json_value_may_raise(const LhJsonValue *target)
+{
+	return target->may_raise;
+}
+
+/* ------------------------------------------------------------- reading */
+
+/*
+ * Returns the column that a key names, or -1.
+ */
+static int
+find_column(const LhJsonRow *row, const char *key, int length)
+{
+	uint32		hash = hash_bytes((const unsigned char *) key, length);
+	uint32		slot = hash & row->mask;
+
+	while (row->table[slot] != 0)
+	{
+		int			i = row->table[slot] - 1;
+		const RowColumn *column = &row->columns[i];
+
+		if (column->hash == hash && column->length == length &&
+			memcmp(column->name, key, length) == 0)
+			return i;
+		slot = (slot + 1) & row->mask;
+	}
+	return -1;
+}
+
+/*
+ * Finds the column for the key that was scanned last, the position-th of its
+ * object.  Returns -1 if the object has a key that is no column, and -2 with the
+ * error set for a key that is no text.
+ */
+static inline int
+match_key(LhJsonRow *row, LhJsonReading *reading, int position)
+{
+	const LhJsonScan *scan = reading->scan;
+	const char *key = scan->text;
+	int			length = scan->length;
+	int			i = position < GUESSES ? row->guess[position] : -1;
+
+	if (likely(i >= 0 && !scan->escaped && row->columns[i].length == length &&
+			   memcmp(row->columns[i].name, key, length) == 0))
+		return row->columns[i].value != NULL ? i : -1;
+	if (scan->escaped && !lh_json_string(scan, &key, &length, reading->error))
+		return -2;
+	i = find_column(row, key, length);
+	if (position < GUESSES && i >= 0)
+		row->guess[position] = i;
+	return i;
+}
+
+/*
+ * Gives the text that stands for a value in types that have no JSON form of
+ * their own: a string's content, or the JSON as written.
+ */
+static bool
+value_text(LhJsonReading *reading, LhJsonToken first, const char **text, int *length)
+{
+	LhJsonScan *scan = reading->scan;
+
+	if (first == LH_JSON_STRING)
+		return lh_json_string(scan, text, length, reading->error);
+	if (!lh_json_pass(scan, first))
+		return lh_json_refuse(scan, reading->error);
+	*text = scan->token;
+	*length = scan->p - scan->token;
+	return true;
+}
+
+static bool
+read_scalar(LhJsonValue *target, LhJsonReading *reading, LhJsonToken first, Datum *value)
+{
+	const char *text;
+	int			length;
+	bool		result;
+
+	if (!value_text(reading, first, &text, &length))
+		return false;
+	result = lh_convert(&target->converter, text, length, value, reading->error);
+
+	/* what was unescaped for the conversion is of no more use */
+	if (first == LH_JSON_STRING && text != reading->scan->text)
+		pfree(unconstify(char *, text));
+	return result;
+}
+
+static bool
+read_json(LhJsonReading *reading, LhJsonToken first, Datum *value)
+{
+	LhJsonScan *scan = reading->scan;
+
+	if (!lh_json_pass(scan, first))
+		return lh_json_refuse(scan, reading->error);
+	*value = PointerGetDatum(cstring_to_text_with_len(scan->token, scan->p - scan->token));
+	return true;
+}
+
+static bool
+read_jsonb(LhJsonReading *reading, LhJsonToken first, Datum *value)
+{
+	Jsonb	   *result;
+
+	if (!lh_json_build(reading->scan, first, &result, reading->error))
+		return false;
+	*value = JsonbPGetDatum(result);
+	return true;
+}
+
+static bool
+read_row(LhJsonValue *target, LhJsonReading *reading, LhJsonToken first, Datum *value)
+{
+	TupleDesc	tupdesc = target->row->tupdesc;
+	Datum	   *values;
+	bool	   *nulls;
+
+	if (first != LH_JSON_OBJECT)
+		return lh_error_set(reading->error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+							"a JSON object was expected for type %s",
+							format_type_be(target->converter.type));
+	values = palloc0(tupdesc->natts * (sizeof(Datum) + sizeof(bool)) + 1);
+	nulls = (bool *) (values + tupdesc->natts);
+	memset(nulls, true, tupdesc->natts);
+	if (!lh_json_row_fill(target->row, reading, values, nulls))
+		return false;
+	*value = HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
+	pfree(values);
+	return true;
+}
+
+/* An array while its elements are read. */
+typedef struct ArrayReading
+{
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+	int			allocated;
+	int			dimensions;		/* 0 until the first element shows it */
+	int			size[MAXDIM];	/* -1 = not known yet */
+	bool		ragged;
+} ArrayReading;
+
+static void
+add_element(ArrayReading *array, Datum value, bool isnull)
+{
+	if (array->count == array->allocated)
+	{
+		array->allocated = Max(array->allocated * 2, 16);
+		array->values = array->values == NULL ?
+			palloc(array->allocated * sizeof(Datum)) :
+			repalloc_huge(array->values, array->allocated * sizeof(Datum));
+		array->nulls = array->nulls == NULL ?
+			palloc(array->allocated * sizeof(bool)) :
+			repalloc_huge(array->nulls, array->allocated * sizeof(bool));
+	}
+	array->values[array->count] = value;
+	array->nulls[array->count++] = isnull;
+}
+
+/*
+ * Reads the elements of one array, and of the arrays in it, which must all have
+ * one shape.
+ */
+static bool
+read_elements(LhJsonValue *target, LhJsonReading *reading, ArrayReading *array, int level)
+{
+	int			count = 0;
+
+	if (level >= MAXDIM)
+		return lh_error_set(reading->error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+							"number of array dimensions exceeds the maximum allowed (%d)", MAXDIM);
+	for (;; count++)
+	{
+		LhJsonToken token = lh_json_next(reading->scan);
+		Datum		value;
+		bool		isnull;
+
+		if (token == LH_JSON_FAULT)
+			return lh_json_refuse(reading->scan, reading->error);
+		if (token == LH_JSON_ARRAY_END)
+			break;
+		if (count >= (int) MaxArraySize || array->count >= (int) MaxArraySize)
+			return lh_error_set(reading->error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+								"array has more than %d elements", (int) MaxArraySize);
+		if (token == LH_JSON_ARRAY &&
+			(array->dimensions == 0 || level + 1 < array->dimensions) &&
+			target->element->kind != VALUE_JSON && target->element->kind != VALUE_JSONB)
+		{
+			if (!read_elements(target, reading, array, level + 1))
+				return false;
+			continue;
+		}
+		if (array->dimensions == 0)
+			array->dimensions = level + 1;
+		array->ragged |= level + 1 != array->dimensions;
+		if (!lh_json_value_read(target->element, reading, token, &value, &isnull))
+			return false;
+		add_element(array, value, isnull);
+	}
+	if (array->size[level] < 0)
+		array->size[level] = count;
+	array->ragged |= array->size[level] != count;
+	return true;
+}
+
+static bool
+read_array(LhJsonValue *target, LhJsonReading *reading, LhJsonToken first, Datum *value)
+{
+	ArrayReading array;
+	int			lower[MAXDIM];
+	int			i;
+
+	if (first != LH_JSON_ARRAY)
+		return lh_error_set(reading->error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+							"a JSON array was expected for type %s",
+							format_type_be(target->converter.type));
+	memset(&array, 0, sizeof(array));
+	for (i = 0; i < MAXDIM; i++)
+	{
+		array.size[i] = -1;
+		lower[i] = 1;
+	}
+	if (!read_elements(target, reading, &array, 0))
+		return false;
+	if (array.count == 0)
+	{
+		*value = PointerGetDatum(construct_empty_array(target->element_type));
+		return true;
+	}
+	if (array.ragged)
+		return lh_error_set(reading->error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+							"nested arrays must have the same number of elements");
+	*value = PointerGetDatum(construct_md_array(array.values, array.nulls, array.dimensions,
+												array.size, lower, target->element_type,
+												target->element_length, target->element_by_value,
+												target->element_align));
+	pfree(array.values);
+	pfree(array.nulls);
+	return true;
+}
+
+static bool
+read_kind(LhJsonValue *target, LhJsonReading *reading, LhJsonToken first, Datum *value)
+{
+	switch (target->kind)
+	{
+		case VALUE_JSON:
+			return read_json(reading, first, value);
+		case VALUE_JSONB:
+			return read_jsonb(reading, first, value);
+		case VALUE_ROW:
+			return read_row(target, reading, first, value);
+		case VALUE_ARRAY:
+			return read_array(target, reading, first, value);
+		default:
+			return read_scalar(target, reading, first, value);
+	}
+}
+
+/*
+ * Reads a value that is not null, and checks it against its domain.
+ */
+static bool
+read_checked(LhJsonValue *target, LhJsonReading *reading, LhJsonToken first,
+			 Datum *value, bool isnull)
+{
+	if (!isnull && !read_kind(target, reading, first, value))
+		return false;
+	if (OidIsValid(target->domain))
+		domain_check(*value, isnull, target->domain, &target->domain_state, target->context);
+	return true;
+}
+
+/*
+ * Is the error one of the value, and not of the server or of somebody's wish?
+ */
+static bool
+is_data_error(int sqlstate)
+{
+	int			class = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return class == ERRCODE_DATA_EXCEPTION || class == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION ||
+		class == MAKE_SQLSTATE('4', '2', '0', '0', '0');
+}
+
+/*
+ * Reads a value whose conversion can raise, when an error is to become NULL: in
+ * a subtransaction.  A parallel query cannot have one; there it is the caller
+ * who chooses not to come here, and the error is raised.
+ */
+static bool
+read_guarded(LhJsonValue *target, LhJsonReading *reading, LhJsonToken first,
+			 Datum *value, bool isnull)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool result = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		result = read_checked(target, reading, first, value, isnull);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *data;
+
+		MemoryContextSwitchTo(context);
+		data = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (!is_data_error(data->sqlerrcode))
+			ReThrowError(data);
+		lh_error_set(reading->error, data->sqlerrcode, "%s", data->message);
+		FreeErrorData(data);
+		result = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return result;
+}
+
+bool
+lh_json_value_read(LhJsonValue *target, LhJsonReading *reading, LhJsonToken first,
+				   Datum *value, bool *isnull)
+{
+	LhJsonScan *scan = reading->scan;
+	int			depth = scan->depth - (first == LH_JSON_OBJECT || first == LH_JSON_ARRAY);
+	bool		guard = false;
+
+	if (first == LH_JSON_FAULT || first == LH_JSON_END)
+		return lh_json_refuse(scan, reading->error);
+	*isnull = first == LH_JSON_NULL;
+	*value = (Datum) 0;
+	if (unlikely(target->may_raise) && reading->permissive && !IsInParallelMode())
+		guard = OidIsValid(target->domain) || target->kind == VALUE_SCALAR;
+	if (guard ? read_guarded(target, reading, first, value, *isnull) :
+		read_checked(target, reading, first, value, *isnull))
+		return true;
+	if (scan->fault == LH_JSON_FINE && !lh_json_leave(scan, depth))
+		lh_json_refuse(scan, reading->error);
+	return false;
+}
+
+/*
+ * Within the loop an error of a value leaves the scanner behind it; an error of
+ * the text, which "fault" shows, ends everything.
+ */
+bool
+lh_json_row_fill(LhJsonRow *row, LhJsonReading *reading, Datum *values, bool *nulls)
+{
+	LhJsonScan *scan = reading->scan;
+	int			position = 0;
+
+	for (;; position++)
+	{
+		LhJsonToken token = lh_json_next(scan);
+		int			i;
+
+		if (token == LH_JSON_OBJECT_END)
+			return true;
+		if (token != LH_JSON_KEY)
+			return lh_json_refuse(scan, reading->error);
+		i = match_key(row, reading, position);
+		if (i == -2 && !reading->permissive)
+			return false;
+		token = lh_json_next(scan);
+		if (i < 0)
+		{
+			/* a key that is no column: pass over its value */
+			if (!lh_json_pass(scan, token))
+				return lh_json_refuse(scan, reading->error);
+			continue;
+		}
+		reading->column = row->columns[i].name;
+		if (lh_json_value_read(row->columns[i].value, reading, token, &values[i], &nulls[i]))
+			continue;
+		if (scan->fault != LH_JSON_FINE)
+			return false;
+
+		/* a row in this one may have set it */
+		reading->column = row->columns[i].name;
+		if (!reading->permissive)
+			return false;
+		values[i] = (Datum) 0;
+		nulls[i] = true;
+	}
+}
