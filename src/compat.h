@@ -59,4 +59,55 @@
 	PortalRun(portal, FETCH_ALL, true, receiver, receiver, completion)
 #endif
 
+/* 16 added "onlySummarizing" for HOT updates */
+#if PG_VERSION_NUM < 160000
+#define lh_compat_insert_index_tuples(relation, slot, estate) \
+	ExecInsertIndexTuples(relation, slot, estate, false, false, NULL, NIL)
+#else
+#define lh_compat_insert_index_tuples(relation, slot, estate) \
+	ExecInsertIndexTuples(relation, slot, estate, false, false, NULL, NIL, false)
+#endif
+
+/* 16 looks the map of a partition up when it is first needed */
+#if PG_VERSION_NUM < 160000
+#define lh_compat_root_to_child(relation, estate) ((relation)->ri_RootToPartitionMap)
+#else
+#define lh_compat_root_to_child(relation, estate) ExecGetRootToChildMap(relation, estate)
+#endif
+
+/*
+ * Makes a range table of one table that is written: with permission bits in the
+ * entry (15), beside it (16), and marked as not pruned (18).  For files that
+ * include executor/executor.h and utils/rel.h.
+ */
+#define lh_compat_init_range_table(estate, relation) \
+	lh_compat_init_range_table_impl(estate, RelationGetRelid(relation), (relation)->rd_rel->relkind)
+#ifdef EXECUTOR_H
+static inline void
+lh_compat_init_range_table_impl(EState *estate, Oid relid, char relkind)
+{
+	RangeTblEntry *entry = makeNode(RangeTblEntry);
+
+	entry->rtekind = RTE_RELATION;
+	entry->relid = relid;
+	entry->relkind = relkind;
+	entry->rellockmode = RowExclusiveLock;
+#if PG_VERSION_NUM < 160000
+	entry->requiredPerms = ACL_INSERT;
+	ExecInitRangeTable(estate, list_make1(entry));
+#else
+	{
+		List	   *infos = NIL;
+
+		addRTEPermissionInfo(&infos, entry)->requiredPerms = ACL_INSERT;
+#if PG_VERSION_NUM < 180000
+		ExecInitRangeTable(estate, list_make1(entry), infos);
+#else
+		ExecInitRangeTable(estate, list_make1(entry), infos, bms_make_singleton(1));
+#endif
+	}
+#endif
+}
+#endif							/* EXECUTOR_H */
+
 #endif							/* LH_COMPAT_H */

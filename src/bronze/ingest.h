@@ -93,6 +93,10 @@ extern void lh_ingest_committed(LhIngest *ingest);
 extern void lh_ingest_aborted(LhIngest *ingest);
 extern void lh_ingest_close(LhIngest *ingest);
 
+/* does the source still exist, may it run, and is it defined as it was when the
+ * ingest was opened?  If not, a batch does nothing: close, look, open again */
+extern bool lh_ingest_is_current(const LhIngest *ingest);
+
 /* reads everything present, in the caller's transaction */
 extern void lh_ingest_run(const LhSource *source, LhIngestCounts *counts);
 

@@ -28,6 +28,9 @@ extern LhWriter *lh_writer_open(Oid target, int32 source_id, bool may_raise);
 extern TupleDesc lh_writer_tupdesc(LhWriter *writer);
 extern const bool *lh_writer_fillable(LhWriter *writer);
 
+/* as "may_raise" of lh_writer_open, for a reader that is opened later */
+extern void lh_writer_set_may_raise(LhWriter *writer, bool may_raise);
+
 /* the following records belong to this load (and file, 0 = none) */
 extern void lh_writer_begin_load(LhWriter *writer, int64 load_id, int64 file_id);
 
@@ -36,6 +39,10 @@ extern void lh_writer_write(LhWriter *writer, const LhRecords *records);
 
 /* flushes what is buffered; counts since lh_writer_begin_load */
 extern LhWriteCounts lh_writer_end_load(LhWriter *writer);
+
+/* after the rollback of a subtransaction that began inside the transaction of
+ * lh_writer_open and held the load: the writer can begin another load */
+extern void lh_writer_abort_load(LhWriter *writer);
 
 extern void lh_writer_close(LhWriter *writer);
 

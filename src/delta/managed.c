@@ -26,7 +26,7 @@
 #include "delta/load.h"
 
 static void check_can_manage(Relation relation);
-static void add_load_column(Relation relation, const char *table, bool updatable);
+static void add_load_column(Oid relation, const char *table, bool updatable);
 static void run_ddl(const char *sql);
 
 /*
@@ -77,8 +77,9 @@ lh_managed_ensure(Oid relation_id, bool updatable)
 	lh_catalog_run("INSERT INTO lakehouse.managed_table (relation) VALUES ($1)",
 				   1, types, &value, NULL);
 	lh_catalog_end(&catalog);
-	add_load_column(relation, table, updatable);
+	/* ALTER TABLE refuses a table that its own session has open */
 	table_close(relation, NoLock);
+	add_load_column(relation_id, table, updatable);
 }
 
 static void
@@ -117,17 +118,17 @@ check_can_manage(Relation relation)
  * default that later rows get.
  */
 static void
-add_load_column(Relation relation, const char *table, bool updatable)
+add_load_column(Oid relation, const char *table, bool updatable)
 {
-	AttrNumber	number = get_attnum(RelationGetRelid(relation), LH_LOAD_COLUMN);
+	AttrNumber	number = get_attnum(relation, LH_LOAD_COLUMN);
 	StringInfoData sql;
 
 	if (number != InvalidAttrNumber &&
-		get_atttype(RelationGetRelid(relation), number) != INT8OID)
+		get_atttype(relation, number) != INT8OID)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" of table \"%s\" is not of type bigint",
-						LH_LOAD_COLUMN, RelationGetRelationName(relation)),
+						LH_LOAD_COLUMN, get_rel_name(relation)),
 				 errhint("Rename the column; the name is used for the load of each row.")));
 
 	initStringInfo(&sql);
@@ -136,7 +137,7 @@ add_load_column(Relation relation, const char *table, bool updatable)
 		LhLoad		load = {0};
 
 		load.load_id = lh_load_reserve();
-		load.relation = RelationGetRelid(relation);
+		load.relation = relation;
 		load.kind = LH_LOAD_USER;
 		load.bytes = -1;
 		load.started = GetCurrentTimestamp();

@@ -1,0 +1,44 @@
+-- Sources: one thing read from a server into one bronze table.
+
+CREATE FUNCTION lakehouse.create_source(
+    name text, server text, target text, format text DEFAULT NULL, path text DEFAULT NULL,
+    topics text[] DEFAULT NULL, options jsonb DEFAULT '{}', trigger text DEFAULT 'available_now',
+    replace boolean DEFAULT false)
+RETURNS void AS 'MODULE_PATHNAME', 'lakehouse_create_source'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION lakehouse.create_source(text, text, text, text, text, text[], jsonb, text, boolean) IS
+'makes a source: files that match a path beneath a landing directory, or topics of a Kafka cluster, into one bronze table. Options: those of the format (csv, json) or of Kafka, and for files "metadata" (object: target column -> file_path, file_name, file_size, file_mtime, line, byte_offset, load_time or source) and "settle_ms" (a file must have been unchanged for so long; default 500 when continuous, otherwise 0). Trigger: available_now (read by run_source, jobs and lakehouse.run) or continuous (by a background worker). With replace => true an existing source gets the new definition and keeps its ledger and positions. The caller owns the source, must own the target and have USAGE of the server. Errors: 22023 (argument or option), 42501 (privilege), 42704 (server), 42710 (exists), 42809 (no table), 42P01 (no target)';
+
+CREATE FUNCTION lakehouse.alter_source(
+    name text, trigger text DEFAULT NULL, options jsonb DEFAULT NULL, path text DEFAULT NULL,
+    topics text[] DEFAULT NULL, owner text DEFAULT NULL, new_name text DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'lakehouse_alter_source'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION lakehouse.alter_source(text, text, jsonb, text, text[], text, text) IS
+'changes what is given of a source (options as a whole) and keeps its ledger and positions; waits for a running batch. Owner only; a new owner must be able to insert into the target and use the server, and the caller must be a member of it. Errors: 22023, 42501, 42704 (no such source), 42710 (new name exists), 55000 (server or target gone)';
+
+CREATE FUNCTION lakehouse.drop_source(name text, if_exists boolean DEFAULT false)
+RETURNS void AS 'MODULE_PATHNAME', 'lakehouse_drop_source'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION lakehouse.drop_source(text, boolean) IS
+'removes a source with its ledger and positions; the target, its rows, loads and rejects stay. Owner only. Errors: 42501, 42704 (no such source)';
+
+CREATE FUNCTION lakehouse.pause_source(name text, reason text DEFAULT NULL)
+RETURNS void AS 'MODULE_PATHNAME', 'lakehouse_pause_source'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION lakehouse.pause_source(text, text) IS
+'keeps a source from running, by anybody, until resume_source; the reason stands in source_status. Owner only. Errors: 42501, 42704';
+
+CREATE FUNCTION lakehouse.resume_source(name text)
+RETURNS void AS 'MODULE_PATHNAME', 'lakehouse_resume_source'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION lakehouse.resume_source(text) IS
+'lets a paused or failing source run again at once; in a restored or copied database it says that the source runs here from now on. Owner only. Errors: 42501, 42704';
+
+CREATE FUNCTION lakehouse.run_source(
+    name text, OUT files bigint, OUT loads bigint, OUT rows bigint, OUT rejected bigint,
+    OUT bytes bigint, OUT failed_files bigint)
+RETURNS record AS 'MODULE_PATHNAME', 'lakehouse_run_source'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION lakehouse.run_source(text) IS
+'reads everything that a source has now, in the caller''s transaction and as the source''s owner. Returns files finished, loads made, rows stored, records rejected (lakehouse.reject_status), bytes read, and files set aside because of an error (lakehouse.file_status). Waits while another run of the source is under way. Owner only. Errors: 42501, 42704, 55000 (paused, other database, server or target gone)';

@@ -1,0 +1,609 @@
+/*
+ * file_ingest.c
+ *	  Files of a directory into a bronze table.
+ *
+ * One batch: look at the directory, enter new and changed files into the
+ * ledger, take waiting files in the order of (mtime, path), read and write them
+ * until the limits of a batch are reached.  A large file is loaded in parts;
+ * each part is a load.
+ *
+ * Invariant: the rows of a part, its load, its rejects and the file's entry in
+ * the ledger are written by one subtransaction of the caller's transaction.  If
+ * the file cannot be read to the end of the part, or is not the same file
+ * afterwards as before, that subtransaction is rolled back: the ledger then
+ * says why, and the other files go on.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+#include <sys/stat.h>
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+
+#include "bronze/file_ingest.h"
+#include "bronze/file_ledger.h"
+#include "bronze/file_metadata.h"
+#include "bronze/ingest.h"
+#include "bronze/writer.h"
+#include "catalog/options.h"
+#include "delta/load.h"
+#include "fault.h"
+#include "guc.h"
+#include "source/file_list.h"
+#include "source/reader.h"
+#include "source/server.h"
+
+/* entries of a listing that are compared with the ledger at once */
+#define LISTING_CHUNK 1000
+
+/* a continuous source spends at most one part in this many on listing */
+#define LISTING_SHARE 10
+
+#define DEFAULT_SETTLE_MS 500
+
+/* time between two looks when something should wait and does not */
+#define MIN_PAUSE_US 10000
+
+typedef struct FileIngest
+{
+	LhIngest	base;
+	bool		continuous;
+	int64		settle_us;		/* how long a file must have been unchanged */
+	const LhReaderRoutine *reader;
+	Jsonb	   *reader_options; /* without those that are ours */
+	bool		listed;			/* the directory was read in this run */
+	TimestampTz listed_at;
+	TimestampTz next_listing;
+	TimestampTz next_look;		/* when something may wait */
+	LhLedgerCursor cursor;
+	char		cursor_path[PATH_MAX * 4 + 1];
+} FileIngest;
+
+/* One call of file_batch. */
+typedef struct FileBatch
+{
+	FileIngest *ingest;
+	MemoryContext context;
+	TimestampTz seen_before;	/* files seen later belong to the next batch */
+	LhDescriptor *root;
+	LhWriter   *writer;			/* opened with the first file */
+	bool	   *fillable;
+	LhFileMetadata *metadata;
+	LhIngestCounts *counts;
+	int64		files_left;
+	int64		rows_left;
+	int64		bytes_left;
+	int64		touched;		/* ledger entries that changed */
+} FileBatch;
+
+/* How the read of a part ended. */
+typedef enum Outcome
+{
+	OUTCOME_DONE,				/* to the end of the file */
+	OUTCOME_PART,
+	OUTCOME_CHANGED,			/* rolled back: not the same file any more */
+	OUTCOME_FAILED				/* rolled back: cannot be read */
+} Outcome;
+
+static Jsonb *options_of_reader(Jsonb *options);
+static void read_listing(FileBatch *batch);
+static void take_file(FileBatch *batch, LhLedgerFile *file);
+static void set_aside_unopened(const LhLedgerFile *file, int error);
+static Outcome load_part(FileBatch *batch, const LhLedgerFile *file,
+						 LhDescriptor *descriptor, ErrorData **error);
+static Outcome read_part(FileBatch *batch, const LhLedgerFile *file,
+						 LhDescriptor *descriptor, volatile bool *reading);
+
+/*
+ * lh_file_source_validate checks the options without any file.
+ */
+void
+lh_file_source_validate(const char *format, Jsonb *options, TupleDesc tupdesc)
+{
+	(void) lh_options_int(options, "settle_ms", 0, 0, INT_MAX);
+	(void) lh_file_metadata_parse(options, tupdesc, NULL);
+	lh_reader_find(format)->validate(options_of_reader(options), tupdesc);
+}
+
+/*
+ * options_of_reader returns the options without those that concern the file and
+ * not its format.
+ */
+static Jsonb *
+options_of_reader(Jsonb *options)
+{
+	static const char *const ours[] = {"metadata", "settle_ms"};
+	Datum		result = JsonbPGetDatum(options);
+
+	for (int i = 0; i < lengthof(ours); i++)
+		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(ours[i]));
+	return DatumGetJsonbP(result);
+}
+
+static LhIngest *
+file_open(const LhSource *source, bool continuous)
+{
+	FileIngest *ingest = palloc0(sizeof(FileIngest));
+	Jsonb	   *options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(source->options)));
+
+	ingest->continuous = continuous;
+	ingest->settle_us = 1000 * lh_options_int(options, "settle_ms",
+											  continuous ? DEFAULT_SETTLE_MS : 0, 0, INT_MAX);
+	ingest->reader = lh_reader_find(source->format);
+	if (ingest->reader == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("format \"%s\" of source \"%s\" does not exist", source->format, source->name)));
+	ingest->reader_options = options_of_reader(options);
+	return &ingest->base;
+}
+
+/*
+ * file_wait sleeps until the next look at the directory is due.
+ */
+static bool
+file_wait(LhIngest *base, long timeout_ms)
+{
+	FileIngest *ingest = (FileIngest *) base;
+	TimestampTz now = GetCurrentTimestamp();
+	long		wait_ms;
+
+	if (!ingest->continuous || now >= ingest->next_look)
+		return true;
+	wait_ms = Min(timeout_ms, (long) ((ingest->next_look - now + 999) / 1000));
+	if (wait_ms > 0)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 wait_ms, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+	return GetCurrentTimestamp() >= ingest->next_look;
+}
+
+/*
+ * file_batch does one bounded batch; false when nothing was left to do.
+ */
+static bool
+file_batch(LhIngest *base, LhIngestCounts *counts)
+{
+	FileIngest *ingest = (FileIngest *) base;
+	const LhSource *source = base->source;
+	FileBatch	batch = {.ingest = ingest, .counts = counts, .seen_before = GetCurrentTimestamp()};
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse file batch",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext file_context = AllocSetContextCreate(context, "lakehouse file",
+													   ALLOCSET_DEFAULT_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	bool		found = true;
+
+	batch.context = context;
+	batch.files_left = lh_batch_files;
+	batch.rows_left = lh_batch_rows;
+	batch.bytes_left = (int64) lh_batch_bytes * 1024;
+	batch.root = lh_directory_open(lh_server_directory(source->server));
+	if (ingest->continuous ? batch.seen_before >= ingest->next_listing : !ingest->listed)
+		read_listing(&batch);
+	if (ingest->continuous)
+		ingest->cursor.started = false;
+	else
+		batch.seen_before = ingest->listed_at;
+
+	while (batch.files_left > 0 && batch.rows_left > 0 && batch.bytes_left > 0)
+	{
+		LhLedgerFile file;
+
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(file_context);
+		MemoryContextSwitchTo(file_context);
+		found = lh_ledger_next(source->source_id, &ingest->cursor,
+							   Min(batch.seen_before, GetCurrentTimestamp() - ingest->settle_us),
+							   ingest->continuous, &file);
+		if (!found)
+			break;
+		take_file(&batch, &file);
+	}
+	MemoryContextSwitchTo(context);
+	if (batch.writer != NULL)
+		lh_writer_close(batch.writer);
+	if (ingest->continuous && !found)
+	{
+		TimestampTz due = lh_ledger_next_due(source->source_id, ingest->settle_us);
+
+		ingest->next_look = Min(ingest->next_listing,
+								Max(due, GetCurrentTimestamp() + MIN_PAUSE_US));
+	}
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextDelete(context);
+	return found || batch.touched > 0;
+}
+
+/* A chunk of a listing on its way to the ledger. */
+typedef struct ListingChunk
+{
+	FileBatch  *batch;
+	MemoryContext context;
+	int			count;
+	LhListed	listed[LISTING_CHUNK];
+} ListingChunk;
+
+static void
+enter_chunk(ListingChunk *chunk)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(chunk->context);
+
+	if (chunk->count > 0)
+		chunk->batch->touched += lh_ledger_enter(chunk->batch->ingest->base.source->source_id,
+												 chunk->listed, chunk->count);
+	chunk->count = 0;
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextReset(chunk->context);
+}
+
+static void
+add_listed(const LhListed *listed, void *arg)
+{
+	ListingChunk *chunk = arg;
+	MemoryContext oldcontext = MemoryContextSwitchTo(chunk->context);
+	LhListed   *item = &chunk->listed[chunk->count++];
+	bool		valid;
+	const char *printable = lh_file_printable(listed->path, &valid);
+
+	*item = *listed;
+	item->path = pstrdup(printable);
+	if (!valid)
+	{
+		item->sqlstate = ERRCODE_CHARACTER_NOT_IN_REPERTOIRE;
+		item->problem = "its name is not valid in the encoding of the database";
+		item->size = item->mtime_ns = 0;
+	}
+	else if (listed->problem != NULL)
+		item->problem = pstrdup(listed->problem);
+	MemoryContextSwitchTo(oldcontext);
+	if (chunk->count == LISTING_CHUNK)
+		enter_chunk(chunk);
+}
+
+/*
+ * read_listing compares the directory with the ledger.
+ */
+static void
+read_listing(FileBatch *batch)
+{
+	FileIngest *ingest = batch->ingest;
+	ListingChunk *chunk = palloc(sizeof(ListingChunk));
+	TimestampTz started = GetCurrentTimestamp();
+	TimestampTz now;
+
+	chunk->batch = batch;
+	chunk->count = 0;
+	chunk->context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse listing",
+										   ALLOCSET_DEFAULT_SIZES);
+	lh_file_list(batch->root, ingest->base.source->path, add_listed, chunk);
+	enter_chunk(chunk);
+	MemoryContextDelete(chunk->context);
+	pfree(chunk);
+
+	now = GetCurrentTimestamp();
+	ingest->next_listing = now + Max((int64) lh_poll_interval * 1000, (now - started) * LISTING_SHARE);
+	ingest->listed = true;
+	ingest->listed_at = now;
+	ingest->cursor.started = false;
+}
+
+static bool
+same_file(const struct stat *a, const struct stat *b)
+{
+	return a->st_size == b->st_size && lh_file_mtime_ns(a) == lh_file_mtime_ns(b);
+}
+
+/*
+ * take_file brings one waiting file forward, or enters why that is not
+ * possible.
+ */
+static void
+take_file(FileBatch *batch, LhLedgerFile *file)
+{
+	FileIngest *ingest = batch->ingest;
+	LhDescriptor *descriptor = lh_file_open(batch->root, file->path);
+	ErrorData  *error = NULL;
+	Outcome		outcome = OUTCOME_CHANGED;
+	bool		same;
+
+	batch->touched++;
+	if (descriptor == NULL)
+	{
+		set_aside_unopened(file, errno);
+		batch->counts->failed_files++;
+		outcome = OUTCOME_FAILED;
+	}
+	else
+	{
+		same = file->size == descriptor->status.st_size &&
+			file->mtime_ns == lh_file_mtime_ns(&descriptor->status);
+		/* a look at hand is as good as one that was listed, unless it must settle */
+		if (same || (file->position == 0 && ingest->settle_us == 0))
+			outcome = load_part(batch, file, descriptor, &error);
+		if (outcome == OUTCOME_FAILED)
+		{
+			lh_ledger_failed(file->file_id, file->attempts + 1, error->sqlerrcode,
+							 error->hint ? psprintf("%s (%s)", error->message, error->hint) : error->message);
+			batch->counts->failed_files++;
+		}
+		else if (outcome == OUTCOME_CHANGED && file->position > 0)
+			lh_ledger_set_aside(file->file_id, "changed", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+								psprintf("the file changed after " INT64_FORMAT " bytes of it were loaded", file->position));
+		else if (outcome == OUTCOME_CHANGED)
+		{
+			struct stat status;
+
+			if (fstat(descriptor->fd, &status) == 0)
+				lh_ledger_seen_again(file->file_id, status.st_size, lh_file_mtime_ns(&status));
+		}
+		lh_descriptor_close(descriptor);
+	}
+	if (outcome == OUTCOME_PART)
+		return;
+	batch->files_left--;
+	ingest->cursor.started = true;
+	ingest->cursor.mtime_ns = file->mtime_ns;
+	strlcpy(ingest->cursor_path, file->path, sizeof(ingest->cursor_path));
+	ingest->cursor.path = ingest->cursor_path;
+}
+
+/*
+ * set_aside_unopened enters why a file could not be opened.  What cannot become
+ * better by waiting is skipped until it is another thing.
+ */
+static void
+set_aside_unopened(const LhLedgerFile *file, int error)
+{
+	const char *reason = NULL;
+	int			sqlstate = ERRCODE_WRONG_OBJECT_TYPE;
+
+	switch (error)
+	{
+		case ENOENT:
+		case ENOTDIR:
+			reason = "the file disappeared before it was loaded";
+			sqlstate = ERRCODE_UNDEFINED_FILE;
+			break;
+		case ELOOP:
+		case EXDEV:
+			reason = "is or lies behind a symbolic link";
+			break;
+		case EFTYPE_NOT_REGULAR:
+		case ENXIO:
+			reason = "is not a regular file";
+			break;
+		case EMFILE:
+		case ENFILE:
+			ereport(ERROR,
+					(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+					 errmsg("could not open file \"%s\": %s", file->path, strerror(error))));
+			break;
+		default:
+			break;
+	}
+	if (reason != NULL && file->position == 0)
+		lh_ledger_set_aside(file->file_id, "skipped", sqlstate, reason);
+	else
+		lh_ledger_failed(file->file_id, file->attempts + 1,
+						 error == EACCES || error == EPERM ? ERRCODE_INSUFFICIENT_PRIVILEGE :
+						 error == ENOENT ? ERRCODE_UNDEFINED_FILE : ERRCODE_IO_ERROR,
+						 psprintf("could not open file: %s", strerror(error)));
+}
+
+static void
+open_writer(FileBatch *batch)
+{
+	const LhSource *source = batch->ingest->base.source;
+	Jsonb	   *options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(source->options)));
+	TupleDesc	tupdesc;
+
+	batch->writer = lh_writer_open(source->target, source->source_id, false);
+	tupdesc = lh_writer_tupdesc(batch->writer);
+	batch->fillable = palloc(sizeof(bool) * tupdesc->natts);
+	memcpy(batch->fillable, lh_writer_fillable(batch->writer), sizeof(bool) * tupdesc->natts);
+	batch->metadata = lh_file_metadata_parse(options, tupdesc, batch->fillable);
+}
+
+/*
+ * stops_the_source tells whether an error that a read raised is no fault of the
+ * file.
+ */
+static bool
+stops_the_source(int sqlstate)
+{
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INTERNAL_ERROR:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * load_part loads the rest of a file, or as much as the batch may still take,
+ * in a subtransaction.  With OUTCOME_FAILED *error tells why.
+ */
+static Outcome
+load_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, ErrorData **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool reading = false;
+	volatile Outcome outcome = OUTCOME_FAILED;
+
+	if (batch->writer == NULL)
+	{
+		MemoryContextSwitchTo(batch->context);
+		open_writer(batch);
+		MemoryContextSwitchTo(context);
+	}
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		outcome = read_part(batch, file, descriptor, &reading);
+		if (outcome == OUTCOME_CHANGED)
+		{
+			RollbackAndReleaseCurrentSubTransaction();
+			lh_writer_abort_load(batch->writer);
+		}
+		else
+			ReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		*error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (!reading || stops_the_source((*error)->sqlerrcode))
+			ReThrowError(*error);
+		lh_writer_abort_load(batch->writer);
+		outcome = OUTCOME_FAILED;
+	}
+	PG_END_TRY();
+	return outcome;
+}
+
+/*
+ * copy_records reads and writes until the end of the file or a limit of the
+ * batch; true at the end.
+ */
+static bool
+copy_records(FileBatch *batch, LhReader *reader, int64 size, LhLedgerProgress *progress,
+			 volatile bool *reading)
+{
+	const LhReaderRoutine *routine = batch->ingest->reader;
+	int64		begin = progress->position;
+	int64		records_left = batch->rows_left;
+	LhRecords	records;
+
+	while (routine->next(reader, &records))
+	{
+		LH_FAULT("read-chunk");
+		*reading = false;
+		lh_writer_write(batch->writer, lh_file_metadata_wrap(batch->metadata, &records));
+		*reading = true;
+		routine->tell(reader, &progress->position, &progress->line);
+		records_left -= records.count;
+		if (progress->position >= size)
+			return true;
+		if (records_left <= 0 || progress->position - begin >= batch->bytes_left)
+			return false;
+	}
+	routine->tell(reader, &progress->position, &progress->line);
+	return true;
+}
+
+/*
+ * read_part loads one part: rows, load and ledger.  Raises what the reader or
+ * the writer raises; *reading tells which of them it was.
+ */
+static Outcome
+read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
+		  volatile bool *reading)
+{
+	const LhReaderRoutine *routine = batch->ingest->reader;
+	const LhSource *source = batch->ingest->base.source;
+	LhReaderInput input = {.fd = descriptor->fd, .name = file->path,
+		.size = descriptor->status.st_size, .position = file->position, .line = file->line,
+		.header = file->header, .tupdesc = lh_writer_tupdesc(batch->writer),
+	.fillable = batch->fillable, .options = batch->ingest->reader_options};
+	LhFileFacts facts = {.path = file->path, .size = input.size,
+	.mtime_ns = lh_file_mtime_ns(&descriptor->status), .source = source->name};
+	LhLedgerProgress progress = {.size = input.size, .mtime_ns = facts.mtime_ns,
+	.position = file->position, .line = file->line};
+	LhLoad		load = {.load_id = lh_load_reserve(), .relation = source->target, .kind = LH_LOAD_FILE,
+		.source_id = source->source_id, .file_id = file->file_id,
+	.first_position = file->position, .started = GetCurrentTimestamp()};
+	LhReader   *reader;
+	LhWriteCounts written;
+	struct stat after;
+	bool		at_end;
+
+	*reading = true;
+	reader = routine->open(&input);
+	lh_writer_set_may_raise(batch->writer, routine->may_raise(reader));
+	lh_file_metadata_begin(batch->metadata, &facts);
+	lh_writer_begin_load(batch->writer, load.load_id, file->file_id);
+	at_end = copy_records(batch, reader, input.size, &progress, reading);
+	progress.header = at_end ? NULL : routine->header(reader);
+	*reading = false;
+	written = lh_writer_end_load(batch->writer);
+
+	LH_FAULT("fstat");
+	if (fstat(descriptor->fd, &after) < 0 || !same_file(&descriptor->status, &after))
+		return OUTCOME_CHANGED;
+
+	progress.state = at_end ? "loaded" : "loading";
+	if (at_end)
+		progress.position = input.size;
+	progress.rows = load.rows = written.rows;
+	progress.rejected = load.rejected = written.rejected;
+	load.last_position = progress.position;
+	load.bytes = progress.position - file->position;
+	lh_load_record(&load);
+	lh_ledger_progress(file->file_id, &progress);
+	routine->close(reader);
+
+	batch->counts->loads++;
+	batch->counts->files += at_end;
+	batch->counts->rows += written.rows;
+	batch->counts->rejected += written.rejected;
+	batch->counts->bytes += load.bytes;
+	batch->rows_left -= written.rows + written.rejected;
+	batch->bytes_left -= load.bytes;
+	return at_end ? OUTCOME_DONE : OUTCOME_PART;
+}
+
+static void
+file_committed(LhIngest *base)
+{
+}
+
+/*
+ * file_aborted forgets what was seen: the ledger does not hold it.
+ */
+static void
+file_aborted(LhIngest *base)
+{
+	FileIngest *ingest = (FileIngest *) base;
+
+	ingest->listed = false;
+	ingest->next_listing = 0;
+	ingest->next_look = 0;
+	ingest->cursor.started = false;
+}
+
+static void
+file_close(LhIngest *base)
+{
+}
+
+const LhIngestRoutine lh_file_ingest = {
+	.open = file_open,
+	.wait = file_wait,
+	.batch = file_batch,
+	.committed = file_committed,
+	.aborted = file_aborted,
+	.close = file_close
+};

@@ -1,0 +1,69 @@
+/*
+ * file_ledger.h
+ *	  What is known of each file of a source: table lakehouse.file.
+ */
+#ifndef LH_FILE_LEDGER_H
+#define LH_FILE_LEDGER_H
+
+#include "datatype/timestamp.h"
+#include "source/file_list.h"
+
+/* A waiting file. */
+typedef struct LhLedgerFile
+{
+	int64		file_id;
+	char	   *path;
+	int64		size;			/* when it was last looked at */
+	int64		mtime_ns;
+	bool		loading;		/* a part of it is loaded */
+	int64		position;
+	int64		line;
+	char	   *header;
+	int32		attempts;
+	TimestampTz discovered;		/* when it was first seen in this version */
+} LhLedgerFile;
+
+/* What a load changes in the ledger. */
+typedef struct LhLedgerProgress
+{
+	const char *state;			/* loading or loaded */
+	int64		size;
+	int64		mtime_ns;
+	int64		position;
+	int64		line;
+	const char *header;
+	int64		rows;			/* added to what is there */
+	int64		rejected;
+} LhLedgerProgress;
+
+/* How far a run has come through the waiting files. */
+typedef struct LhLedgerCursor
+{
+	bool		started;
+	int64		mtime_ns;
+	char	   *path;
+} LhLedgerCursor;
+
+/* enters what a listing found; returns how many entries changed */
+extern int64 lh_ledger_enter(int32 source_id, const LhListed *listed, int count);
+
+/*
+ * Gives the next waiting file behind the cursor, locked, in the order of
+ * (mtime, path); false if there is none.  Files that were first seen after
+ * "settled_before" and, if asked, failed ones whose time has not come wait.
+ */
+extern bool lh_ledger_next(int32 source_id, const LhLedgerCursor *cursor,
+						   TimestampTz settled_before, bool honour_retry, LhLedgerFile *file);
+
+/* when the first file that waits now may be loaded; DT_NOEND = none waits */
+extern TimestampTz lh_ledger_next_due(int32 source_id, int64 settle_us);
+
+extern void lh_ledger_progress(int64 file_id, const LhLedgerProgress *progress);
+extern void lh_ledger_seen_again(int64 file_id, int64 size, int64 mtime_ns);
+extern void lh_ledger_set_aside(int64 file_id, const char *state, int sqlstate, const char *error);
+extern void lh_ledger_failed(int64 file_id, int32 attempts, int sqlstate, const char *error);
+
+/* wait before the next attempt, with jitter: 1 s, 2 s, ... 10 min */
+extern int64 lh_backoff_us(int32 failures);
+
+#endif							/* LH_FILE_LEDGER_H */

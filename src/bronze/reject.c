@@ -1,0 +1,239 @@
+/*
+ * reject.c
+ *	  Records that could not be stored, kept with their place and reason.
+ *
+ * Invariant: a reject is written by the transaction that stores the good
+ * records of the same batch, under the same load.  Rejects are collected in
+ * memory first, because a batch that is tried again must not leave those of the
+ * failed attempt behind.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "bronze/reject.h"
+#include "catalog/catalog_access.h"
+
+/* how many rejects one statement inserts */
+#define REJECTS_A_STATEMENT 1000
+
+/* columns that differ between the rejects of one load */
+#define REJECT_COLUMNS 10
+
+typedef struct Reject
+{
+	int64		line;
+	int64		byte_offset;
+	char	   *topic;
+	int32		partition;
+	int64		offset;
+	bytea	   *raw;
+	const char *stage;			/* a literal */
+	int			sqlstate;
+	char	   *message;
+	char	   *column;
+} Reject;
+
+struct LhRejects
+{
+	MemoryContext context;		/* of the collected rejects */
+	int32		source_id;
+	int64		load_id;
+	int64		file_id;
+	int			count;
+	int			capacity;
+	Reject	   *items;
+};
+
+static void insert_slice(LhRejects *rejects, int first, int count);
+
+LhRejects *
+lh_rejects_create(int32 source_id)
+{
+	LhRejects  *rejects = palloc0(sizeof(LhRejects));
+
+	rejects->context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse rejects",
+											 ALLOCSET_DEFAULT_SIZES);
+	rejects->source_id = source_id;
+	return rejects;
+}
+
+/*
+ * lh_rejects_begin_load says which load and file (0 = none) the following
+ * rejects belong to.  Those of the load before must have been flushed.
+ */
+void
+lh_rejects_begin_load(LhRejects *rejects, int64 load_id, int64 file_id)
+{
+	Assert(rejects->count == 0);
+	rejects->load_id = load_id;
+	rejects->file_id = file_id;
+}
+
+/*
+ * lh_rejects_add collects one reject; everything is copied.
+ */
+void
+lh_rejects_add(LhRejects *rejects, const LhPlace *place, const LhReason *reason)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(rejects->context);
+	Size		kept = Min(place->raw_length, LH_REJECT_RAW_LIMIT);
+	Reject	   *item;
+
+	if (rejects->count == rejects->capacity)
+	{
+		int			capacity = Max(64, rejects->capacity * 2);
+
+		rejects->items = rejects->items
+			? repalloc(rejects->items, capacity * sizeof(Reject))
+			: palloc(capacity * sizeof(Reject));
+		rejects->capacity = capacity;
+	}
+	item = &rejects->items[rejects->count++];
+	item->line = place->line;
+	item->byte_offset = place->byte_offset;
+	item->topic = place->topic ? pstrdup(place->topic) : NULL;
+	item->partition = place->partition;
+	item->offset = place->offset;
+	item->raw = NULL;
+	if (place->raw != NULL)
+	{
+		item->raw = palloc(VARHDRSZ + kept);
+		SET_VARSIZE(item->raw, VARHDRSZ + kept);
+		memcpy(VARDATA(item->raw), place->raw, kept);
+	}
+	item->stage = reason->stage;
+	item->sqlstate = reason->sqlstate;
+	item->message = pstrdup(reason->message);
+	item->column = reason->column ? pstrdup(reason->column) : NULL;
+	MemoryContextSwitchTo(oldcontext);
+}
+
+int
+lh_rejects_mark(const LhRejects *rejects)
+{
+	return rejects->count;
+}
+
+/*
+ * lh_rejects_back_to forgets the rejects collected since the mark.
+ */
+void
+lh_rejects_back_to(LhRejects *rejects, int mark)
+{
+	while (rejects->count > mark)
+	{
+		Reject	   *item = &rejects->items[--rejects->count];
+
+		if (item->topic)
+			pfree(item->topic);
+		if (item->raw)
+			pfree(item->raw);
+		if (item->column)
+			pfree(item->column);
+		pfree(item->message);
+	}
+}
+
+/*
+ * lh_rejects_flush writes what was collected into lakehouse.reject.
+ */
+void
+lh_rejects_flush(LhRejects *rejects)
+{
+	if (rejects->count == 0)
+		return;
+	for (int first = 0; first < rejects->count; first += REJECTS_A_STATEMENT)
+		insert_slice(rejects, first, Min(REJECTS_A_STATEMENT, rejects->count - first));
+	rejects->count = 0;
+	rejects->capacity = 0;
+	rejects->items = NULL;
+	MemoryContextReset(rejects->context);
+}
+
+/*
+ * make_column builds the array of one column of a slice of rejects.
+ */
+static Datum
+make_column(Datum *values, bool *nulls, int count, Oid type)
+{
+	int			dims[1] = {count};
+	int			bounds[1] = {1};
+	bool		by_value = (type == INT8OID || type == INT4OID);
+
+	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, bounds, type,
+											  type == INT8OID ? 8 : type == INT4OID ? 4 : -1,
+											  by_value,
+											  type == INT8OID ? TYPALIGN_DOUBLE : TYPALIGN_INT));
+}
+
+static Datum
+text_or_null(const char *text, bool *isnull)
+{
+	*isnull = (text == NULL);
+	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+static void
+insert_slice(LhRejects *rejects, int first, int count)
+{
+	static const Oid column_types[REJECT_COLUMNS] = {INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID,
+		BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+	static const Oid types[] = {INT4OID, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
+		INT4ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse reject slice",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	Datum	   *values[REJECT_COLUMNS];
+	bool	   *nulls[REJECT_COLUMNS];
+	Datum		arguments[3 + REJECT_COLUMNS];
+	char		argument_nulls[3 + REJECT_COLUMNS + 1];
+	LhCatalog	catalog;
+
+	for (int c = 0; c < REJECT_COLUMNS; c++)
+	{
+		values[c] = palloc0(sizeof(Datum) * count);
+		nulls[c] = palloc0(sizeof(bool) * count);
+	}
+	for (int i = 0; i < count; i++)
+	{
+		const Reject *item = &rejects->items[first + i];
+
+		values[0][i] = Int64GetDatum(item->line);
+		nulls[0][i] = (item->line <= 0);
+		values[1][i] = Int64GetDatum(item->byte_offset);
+		nulls[1][i] = (item->byte_offset < 0);
+		values[2][i] = text_or_null(item->topic, &nulls[2][i]);
+		values[3][i] = Int32GetDatum(item->partition);
+		values[4][i] = Int64GetDatum(item->offset);
+		nulls[3][i] = nulls[4][i] = (item->topic == NULL);
+		values[5][i] = PointerGetDatum(item->raw);
+		nulls[5][i] = (item->raw == NULL);
+		values[6][i] = CStringGetTextDatum(item->stage);
+		values[7][i] = CStringGetTextDatum(unpack_sql_state(item->sqlstate));
+		values[8][i] = CStringGetTextDatum(item->message);
+		values[9][i] = text_or_null(item->column, &nulls[9][i]);
+	}
+	memset(argument_nulls, ' ', sizeof(argument_nulls));
+	arguments[0] = Int32GetDatum(rejects->source_id);
+	arguments[1] = Int64GetDatum(rejects->load_id);
+	arguments[2] = Int64GetDatum(rejects->file_id);
+	argument_nulls[2] = rejects->file_id == 0 ? 'n' : ' ';
+	argument_nulls[3 + REJECT_COLUMNS] = '\0';
+	for (int c = 0; c < REJECT_COLUMNS; c++)
+		arguments[3 + c] = make_column(values[c], nulls[c], count, column_types[c]);
+
+	lh_catalog_begin(&catalog);
+	lh_catalog_run("INSERT INTO lakehouse.reject (source_id, load_id, file_id, line, byte_offset, topic,"
+				   " \"partition\", \"offset\", raw, stage, sqlstate, message, column_name)"
+				   " SELECT $1, $2, $3, r.* FROM ROWS FROM (pg_catalog.unnest($4), pg_catalog.unnest($5),"
+				   " pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9),"
+				   " pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13)) r",
+				   3 + REJECT_COLUMNS, types, arguments, argument_nulls);
+	lh_catalog_end(&catalog);
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextDelete(context);
+}

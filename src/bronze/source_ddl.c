@@ -1,0 +1,537 @@
+/*
+ * source_ddl.c
+ *	  create_source, alter_source, drop_source, pause_source, resume_source,
+ *	  run_source.
+ *
+ * Invariant: a definition is checked as far as it can be known before it is
+ * stored, with the privileges of the role that will own it.  Positions (file
+ * ledger, Kafka offsets) belong to the source and outlive every change of its
+ * definition but its drop.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_type.h"
+#include "foreign/foreign.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/varlena.h"
+
+#include "bronze/file_ingest.h"
+#include "bronze/ingest.h"
+#include "catalog/catalog_access.h"
+#include "catalog/options.h"
+#include "delta/load.h"
+#include "source/file_list.h"
+#include "source/kafka.h"
+#include "source/reader.h"
+#include "source/server.h"
+
+#ifndef LH_HAVE_KAFKA
+#pragma weak lh_kafka_source_validate
+#pragma weak lh_kafka_source_prepare
+#endif
+
+static const char *const trigger_names[] = {"available_now", "continuous", NULL};
+static const char *const format_names[] = {"csv", "json", NULL};
+
+/* A definition as given; fields that the caller left out are NULL. */
+typedef struct Definition
+{
+	const char *name;
+	Oid			owner;
+	const char *server_name;
+	Oid			server;
+	bool		is_kafka;
+	Oid			target;
+	const char *format;
+	const char *path;
+	ArrayType  *topics;
+	Jsonb	   *options;
+	const char *trigger;
+} Definition;
+
+static void check_definition(Definition *definition);
+static void check_files_definition(Definition *definition, TupleDesc tupdesc);
+static void check_kafka_definition(Definition *definition);
+static int32 store_definition(const Definition *definition, int32 source_id);
+static void prepare_kafka(int32 source_id, bool replace);
+
+PG_FUNCTION_INFO_V1(lakehouse_create_source);
+PG_FUNCTION_INFO_V1(lakehouse_alter_source);
+PG_FUNCTION_INFO_V1(lakehouse_drop_source);
+PG_FUNCTION_INFO_V1(lakehouse_pause_source);
+PG_FUNCTION_INFO_V1(lakehouse_resume_source);
+PG_FUNCTION_INFO_V1(lakehouse_run_source);
+
+static char *
+text_argument(FunctionCallInfo fcinfo, int number)
+{
+	return PG_ARGISNULL(number) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(number));
+}
+
+static char *
+required_text(FunctionCallInfo fcinfo, int number, const char *name)
+{
+	char	   *text = text_argument(fcinfo, number);
+
+	if (text == NULL || text[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must be given", name)));
+	return text;
+}
+
+/*
+ * find_source returns the definition of a source that the current user may
+ * change or run, or NULL if it does not exist and need not.  Holds the source's
+ * lock until the end of the transaction.
+ */
+static LhSource *
+find_source(const char *name, bool missing_ok)
+{
+	static const Oid types[] = {TEXTOID};
+	Datum		value = CStringGetTextDatum(name);
+	LhCatalog	catalog;
+	LhSource   *source;
+	bool		found;
+
+	lh_catalog_begin(&catalog);
+	found = lh_catalog_run("SELECT 1 FROM lakehouse.source WHERE name OPERATOR(pg_catalog.=) $1",
+						   1, types, &value, NULL) > 0;
+	lh_catalog_end(&catalog);
+	if (!found && missing_ok)
+		return NULL;
+	source = lh_source_find(name);
+	lh_catalog_check_owner(source->owner, "source", name);
+	(void) lh_catalog_lock(LH_LOCK_SOURCE, source->source_id, true);
+	return source;
+}
+
+/*
+ * lakehouse.create_source(name, server, target, format, path, topics, options,
+ * trigger, replace)
+ */
+Datum
+lakehouse_create_source(PG_FUNCTION_ARGS)
+{
+	Definition	definition = {.owner = GetUserId()};
+	char	   *target = required_text(fcinfo, 2, "target");
+	bool		replace = !PG_ARGISNULL(8) && PG_GETARG_BOOL(8);
+	RangeVar   *target_name = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(target)));
+	LhSource   *old;
+	int32		source_id;
+
+	definition.name = required_text(fcinfo, 0, "name");
+	definition.server_name = required_text(fcinfo, 1, "server");
+	definition.format = text_argument(fcinfo, 3);
+	definition.path = text_argument(fcinfo, 4);
+	definition.topics = PG_ARGISNULL(5) ? NULL : PG_GETARG_ARRAYTYPE_P(5);
+	definition.options = PG_ARGISNULL(6)
+		? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum("{}")))
+		: PG_GETARG_JSONB_P(6);
+	definition.trigger = PG_ARGISNULL(7) ? "available_now" : text_argument(fcinfo, 7);
+
+	old = find_source(definition.name, true);
+	if (old != NULL && !replace)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("source \"%s\" already exists", definition.name),
+				 errhint("Use replace => true to change its definition and keep its positions.")));
+	definition.target = RangeVarGetRelid(target_name, AccessShareLock, true);
+	if (!OidIsValid(definition.target))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("target table \"%s\" does not exist", target),
+				 errhint("Create the table with the columns to be filled, then the source.")));
+	if (old != NULL)
+		definition.owner = old->owner;
+	check_definition(&definition);
+	if (old != NULL && old->is_kafka != definition.is_kafka)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot replace source \"%s\" by one of another kind", definition.name),
+				 errhint("Drop the source first; its positions go with it.")));
+	lh_managed_ensure(definition.target, false);
+	source_id = store_definition(&definition, old ? old->source_id : 0);
+	if (definition.is_kafka)
+		prepare_kafka(source_id, old != NULL);
+	PG_RETURN_VOID();
+}
+
+/*
+ * check_definition raises for what cannot be a source of its owner, and fills
+ * what was left out.
+ */
+static void
+check_definition(Definition *definition)
+{
+	Relation	relation;
+
+	if (strlen(definition->name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("name of source is too long"),
+				 errdetail("The name has %zu bytes; the limit is %d.", strlen(definition->name), NAMEDATALEN - 1)));
+	definition->server = get_foreign_server_oid(definition->server_name, true);
+	if (!OidIsValid(definition->server))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("server \"%s\" does not exist", definition->server_name),
+				 errhint("Create it with CREATE SERVER ... FOREIGN DATA WRAPPER lakehouse_files or lakehouse_kafka.")));
+	definition->is_kafka = lh_server_is_kafka(definition->server);
+	lh_server_check_usage(definition->server);
+	if (strcmp(definition->trigger, trigger_names[0]) != 0 &&
+		strcmp(definition->trigger, trigger_names[1]) != 0)
+		lh_options_refuse(definition->trigger, trigger_names, "trigger");
+
+	relation = table_open(definition->target, AccessShareLock);
+	if (relation->rd_rel->relkind != RELKIND_RELATION &&
+		relation->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a table", RelationGetRelationName(relation)),
+				 errdetail("A source writes into a table or a partitioned table.")));
+	if (definition->is_kafka)
+		check_kafka_definition(definition);
+	else
+		check_files_definition(definition, RelationGetDescr(relation));
+	table_close(relation, NoLock);
+}
+
+/*
+ * format_of_path guesses the format by the end of the pattern.
+ */
+static const char *
+format_of_path(const char *path)
+{
+	static const char *const ends[][2] = {
+		{".csv", "csv"}, {".json", "json"}, {".jsonl", "json"}, {".ndjson", "json"}
+	};
+
+	for (int i = 0; i < lengthof(ends); i++)
+	{
+		size_t		length = strlen(ends[i][0]);
+
+		if (strlen(path) >= length && strcmp(path + strlen(path) - length, ends[i][0]) == 0)
+			return ends[i][1];
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("format of path \"%s\" is not known", path),
+			 errhint("Give the format: \"csv\" or \"json\".")));
+}
+
+static void
+check_files_definition(Definition *definition, TupleDesc tupdesc)
+{
+	if (definition->topics != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source \"%s\" cannot have topics", definition->name),
+				 errdetail("Server \"%s\" is a landing directory.", definition->server_name),
+				 errhint("Give a path.")));
+	if (definition->path == NULL || definition->path[0] == '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source \"%s\" needs a path", definition->name),
+				 errhint("A path is a pattern beneath the server's directory, for example \"orders/*.csv\".")));
+	lh_file_pattern_check(definition->path);
+	if (definition->format == NULL)
+		definition->format = format_of_path(definition->path);
+	if (lh_reader_find(definition->format) == NULL)
+		lh_options_refuse(definition->format, format_names, "format");
+	/* raises where the directory may not be used */
+	(void) lh_server_directory(definition->server);
+	lh_file_source_validate(definition->format, definition->options, tupdesc);
+}
+
+static void
+check_kafka_definition(Definition *definition)
+{
+	if (definition->path != NULL || definition->format != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source \"%s\" cannot have a path or a format", definition->name),
+				 errdetail("Server \"%s\" is a Kafka cluster.", definition->server_name),
+				 errhint("Give topics.")));
+	if (definition->topics == NULL ||
+		ArrayGetNItems(ARR_NDIM(definition->topics), ARR_DIMS(definition->topics)) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("source \"%s\" needs topics", definition->name),
+				 errhint("For example topics => '{orders,payments}'.")));
+	if (array_contains_nulls(definition->topics))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("topics must not be null")));
+	lh_kafka_source_validate(definition->options, definition->target);
+}
+
+/*
+ * store_definition inserts the source, or updates the one with the given id
+ * (0 = none), and returns its id.
+ */
+static int32
+store_definition(const Definition *definition, int32 source_id)
+{
+	static const Oid types[] = {TEXTOID, OIDOID, TEXTOID, TEXTOID, OIDOID, TEXTOID, TEXTOID,
+		TEXTARRAYOID, JSONBOID, TEXTOID, TEXTOID, INT4OID};
+	Datum		values[12];
+	char		nulls[13] = "            ";
+	LhCatalog	catalog;
+
+	values[0] = CStringGetTextDatum(definition->name);
+	values[1] = ObjectIdGetDatum(definition->owner);
+	values[2] = CStringGetTextDatum(definition->server_name);
+	values[3] = CStringGetTextDatum(definition->is_kafka ? "kafka" : "files");
+	values[4] = ObjectIdGetDatum(definition->target);
+	values[5] = definition->format ? CStringGetTextDatum(definition->format) : (Datum) 0;
+	nulls[5] = definition->format ? ' ' : 'n';
+	values[6] = definition->path ? CStringGetTextDatum(definition->path) : (Datum) 0;
+	nulls[6] = definition->path ? ' ' : 'n';
+	values[7] = PointerGetDatum(definition->topics);
+	nulls[7] = definition->topics ? ' ' : 'n';
+	values[8] = JsonbPGetDatum(definition->options);
+	values[9] = CStringGetTextDatum(definition->trigger);
+	values[10] = CStringGetTextDatum(lh_catalog_home());
+	values[11] = Int32GetDatum(source_id);
+
+	lh_catalog_begin(&catalog);
+	if (source_id == 0)
+	{
+		lh_catalog_run("INSERT INTO lakehouse.source (name, owner, server, kind, target, format, path, topics,"
+					   "  options, trigger, home)"
+					   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING source_id",
+					   11, types, values, nulls);
+		source_id = (int32) lh_catalog_int64(0, 1, 0);
+	}
+	else
+		lh_catalog_run("UPDATE lakehouse.source SET name = $1, owner = $2, server = $3, target = $5,"
+					   "  format = $6, path = $7, topics = $8, options = $9, trigger = $10"
+					   " WHERE source_id OPERATOR(pg_catalog.=) $12 AND kind OPERATOR(pg_catalog.=) $4"
+					   "   AND $11 IS NOT NULL",
+					   12, types, values, nulls);
+	lh_catalog_end(&catalog);
+	return source_id;
+}
+
+/*
+ * prepare_kafka resolves where the partitions of a source start.
+ */
+static void
+prepare_kafka(int32 source_id, bool replace)
+{
+	LhSource   *source = lh_source_get(source_id);
+	LhIdentity	identity;
+
+	lh_identity_role(&identity, source->owner, "pg_catalog, pg_temp");
+	lh_kafka_source_prepare(source, replace);
+	lh_identity_restore(&identity);
+}
+
+/*
+ * set_owner checks that the current user may give the source to the role, and
+ * that the role may use it.
+ */
+static void
+set_owner(Definition *definition, const char *role)
+{
+	Oid			owner = get_role_oid(role, false);
+	LhIdentity	identity;
+	AclResult	allowed;
+
+	check_is_member_of_role(GetUserId(), owner);
+	allowed = pg_class_aclcheck(definition->target, owner, ACL_INSERT);
+	if (allowed != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" cannot own source \"%s\"", role, definition->name),
+				 errdetail("It may not insert into table \"%s\".", get_rel_name(definition->target)),
+				 errhint("Grant INSERT on the table to the role.")));
+	lh_identity_role(&identity, owner, "pg_catalog, pg_temp");
+	lh_server_check_usage(definition->server);
+	lh_identity_restore(&identity);
+	definition->owner = owner;
+}
+
+/*
+ * lakehouse.alter_source(name, trigger, options, path, topics, owner, new_name)
+ */
+Datum
+lakehouse_alter_source(PG_FUNCTION_ARGS)
+{
+	char	   *name = required_text(fcinfo, 0, "name");
+	LhSource   *source = find_source(name, false);
+	Definition	definition = {.name = source->name, .owner = source->owner,
+		.target = source->target, .format = source->format, .path = source->path,
+	.trigger = trigger_names[source->continuous ? 1 : 0]};
+	char	   *owner = text_argument(fcinfo, 5);
+	LhIdentity	identity;
+
+	if (!OidIsValid(source->server) || get_rel_name(source->target) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot alter source \"%s\"", name),
+				 errdetail_internal("%s", lh_source_obstacle(source)),
+				 errhint("Define it anew with lakehouse.create_source(..., replace => true).")));
+	definition.server_name = GetForeignServer(source->server)->servername;
+	definition.server = source->server;
+	if (!PG_ARGISNULL(1))
+		definition.trigger = text_argument(fcinfo, 1);
+	definition.options = PG_ARGISNULL(2)
+		? DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(source->options)))
+		: PG_GETARG_JSONB_P(2);
+	if (!PG_ARGISNULL(3))
+		definition.path = text_argument(fcinfo, 3);
+	if (!PG_ARGISNULL(4))
+		definition.topics = PG_GETARG_ARRAYTYPE_P(4);
+	else if (source->topics != NULL)
+	{
+		Datum	   *topics;
+		int			count = 0;
+
+		while (source->topics[count] != NULL)
+			count++;
+		topics = palloc(sizeof(Datum) * Max(count, 1));
+		for (int i = 0; i < count; i++)
+			topics[i] = CStringGetTextDatum(source->topics[i]);
+		definition.topics = construct_array(topics, count, TEXTOID, -1, false, TYPALIGN_INT);
+	}
+	if (!PG_ARGISNULL(6))
+	{
+		definition.name = required_text(fcinfo, 6, "new_name");
+		if (strcmp(definition.name, name) != 0 && find_source(definition.name, true) != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_DUPLICATE_OBJECT),
+					 errmsg("source \"%s\" already exists", definition.name)));
+	}
+	if (owner != NULL)
+		set_owner(&definition, owner);
+	lh_identity_role(&identity, definition.owner, "pg_catalog, pg_temp");
+	check_definition(&definition);
+	lh_identity_restore(&identity);
+	(void) store_definition(&definition, source->source_id);
+	if (definition.is_kafka && (!PG_ARGISNULL(2) || !PG_ARGISNULL(4)))
+		prepare_kafka(source->source_id, true);
+	PG_RETURN_VOID();
+}
+
+/*
+ * lakehouse.drop_source(name, if_exists).  Loads and rejects stay: they tell
+ * where the rows of the target came from.
+ */
+Datum
+lakehouse_drop_source(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {INT4OID};
+	char	   *name = required_text(fcinfo, 0, "name");
+	LhSource   *source = find_source(name, !PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
+	LhCatalog	catalog;
+	Datum		value;
+
+	if (source == NULL)
+	{
+		ereport(NOTICE,
+				(errmsg("source \"%s\" does not exist, skipping", name)));
+		PG_RETURN_VOID();
+	}
+	value = Int32GetDatum(source->source_id);
+	lh_catalog_begin(&catalog);
+	lh_catalog_run("DELETE FROM lakehouse.source WHERE source_id OPERATOR(pg_catalog.=) $1",
+				   1, types, &value, NULL);
+	lh_catalog_run("DELETE FROM lakehouse.source_state WHERE source_id OPERATOR(pg_catalog.=) $1",
+				   1, types, &value, NULL);
+	lh_catalog_run("DELETE FROM lakehouse.file WHERE source_id OPERATOR(pg_catalog.=) $1",
+				   1, types, &value, NULL);
+	lh_catalog_run("DELETE FROM lakehouse.kafka_offset WHERE source_id OPERATOR(pg_catalog.=) $1",
+				   1, types, &value, NULL);
+	lh_catalog_end(&catalog);
+	PG_RETURN_VOID();
+}
+
+/*
+ * lakehouse.pause_source(name, reason)
+ */
+Datum
+lakehouse_pause_source(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {INT4OID, TEXTOID};
+	LhSource   *source = find_source(required_text(fcinfo, 0, "name"), false);
+	char	   *reason = text_argument(fcinfo, 1);
+	Datum		values[2];
+	LhCatalog	catalog;
+
+	if (reason == NULL || reason[0] == '\0')
+		reason = psprintf("paused by role %s", GetUserNameFromId(GetUserId(), false));
+	values[0] = Int32GetDatum(source->source_id);
+	values[1] = CStringGetTextDatum(reason);
+	lh_catalog_begin(&catalog);
+	lh_catalog_run("UPDATE lakehouse.source SET paused = $2 WHERE source_id OPERATOR(pg_catalog.=) $1",
+				   2, types, values, NULL);
+	lh_catalog_end(&catalog);
+	PG_RETURN_VOID();
+}
+
+/*
+ * lakehouse.resume_source(name) lets the source run again, from now on in this
+ * database.
+ */
+Datum
+lakehouse_resume_source(PG_FUNCTION_ARGS)
+{
+	static const Oid types[] = {INT4OID, TEXTOID};
+	LhSource   *source = find_source(required_text(fcinfo, 0, "name"), false);
+	Datum		values[2];
+	LhCatalog	catalog;
+
+	values[0] = Int32GetDatum(source->source_id);
+	values[1] = CStringGetTextDatum(lh_catalog_home());
+	lh_catalog_begin(&catalog);
+	lh_catalog_run("UPDATE lakehouse.source SET paused = NULL, home = $2"
+				   " WHERE source_id OPERATOR(pg_catalog.=) $1", 2, types, values, NULL);
+	lh_catalog_run("UPDATE lakehouse.source_state SET failures = 0, sqlstate = NULL, error = NULL, retry_at = NULL"
+				   " WHERE source_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
+	lh_catalog_run("UPDATE lakehouse.file SET retry_at = NULL, attempts = 0"
+				   " WHERE source_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'failed'",
+				   1, types, values, NULL);
+	lh_catalog_end(&catalog);
+	PG_RETURN_VOID();
+}
+
+/*
+ * lakehouse.run_source(name) reads all that is there, in the caller's
+ * transaction.
+ */
+Datum
+lakehouse_run_source(PG_FUNCTION_ARGS)
+{
+	LhSource   *source = lh_source_find(required_text(fcinfo, 0, "name"));
+	LhIngestCounts counts = {0};
+	TupleDesc	tupdesc;
+	Datum		values[6];
+	bool		nulls[6] = {false};
+
+	lh_catalog_check_owner(source->owner, "source", source->name);
+	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "run_source must return a record");
+	lh_ingest_run(source, &counts);
+	values[0] = Int64GetDatum(counts.files);
+	values[1] = Int64GetDatum(counts.loads);
+	values[2] = Int64GetDatum(counts.rows);
+	values[3] = Int64GetDatum(counts.rejected);
+	values[4] = Int64GetDatum(counts.bytes);
+	values[5] = Int64GetDatum(counts.failed_files);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
+}
