@@ -110,4 +110,61 @@ lh_compat_init_range_table_impl(EState *estate, Oid relid, char relkind)
 }
 #endif							/* EXECUTOR_H */
 
+/* 16 moved the permissions of range-table entries into nodes of their own */
+#if PG_VERSION_NUM < 160000
+#define lh_compat_move_permissions(from, from_entry, to, to_entry) \
+	((from_entry)->requiredPerms = 0, \
+	 (from_entry)->checkAsUser = InvalidOid, \
+	 (from_entry)->selectedCols = NULL)
+#define lh_compat_no_permissions(query, entry) ((entry)->requiredPerms = 0)
+#else
+#define lh_compat_move_permissions(from, from_entry, to, to_entry) \
+	((to)->rteperminfos = (from_entry)->perminfoindex == 0 ? NIL : \
+	 list_make1(copyObject(list_nth((from)->rteperminfos, (from_entry)->perminfoindex - 1))), \
+	 (to_entry)->perminfoindex = (from_entry)->perminfoindex == 0 ? 0 : 1, \
+	 (from_entry)->perminfoindex = 0)
+#define lh_compat_no_permissions(query, entry) ((entry)->perminfoindex = 0)
+#endif
+
+/* 17 added WHEN NOT MATCHED BY SOURCE to MERGE */
+#if PG_VERSION_NUM < 170000
+#define lh_compat_has_not_matched_by_source(query) false
+#else
+static inline bool
+lh_compat_has_not_matched_by_source(const Query *query)
+{
+	ListCell   *cell;
+
+	foreach(cell, query->mergeActionList)
+		if (lfirst_node(MergeAction, cell)->matchKind == MERGE_WHEN_NOT_MATCHED_BY_SOURCE)
+			return true;
+	return false;
+}
+#endif
+
+/* 16 passes the planner's state, and marks which joins may null a column */
+#if PG_VERSION_NUM < 160000
+#define lh_compat_flatten_join_alias_vars(query, node) flatten_join_alias_vars(query, node)
+#define lh_compat_remove_nulling(query, rtindex) ((void) 0)
+#define lh_compat_jointree_relids(node) get_relids_in_jointree(node, true)
+#else
+#define lh_compat_flatten_join_alias_vars(query, node) flatten_join_alias_vars(NULL, query, node)
+#define lh_compat_remove_nulling(query, rtindex) \
+	((query)->targetList = (List *) remove_nulling_relids((Node *) (query)->targetList, \
+														  bms_make_singleton(rtindex), NULL), \
+	 (query)->jointree = (FromExpr *) remove_nulling_relids((Node *) (query)->jointree, \
+															bms_make_singleton(rtindex), NULL))
+#define lh_compat_jointree_relids(node) get_relids_in_jointree(node, true, true)
+#endif
+
+/* 18 gave the GROUP BY a range-table entry of its own */
+#if PG_VERSION_NUM < 180000
+#define lh_compat_flatten_groups(query, node) (node)
+#define lh_compat_forget_groups(query) ((void) 0)
+#else
+#define lh_compat_flatten_groups(query, node) \
+	((query)->hasGroupRTE ? flatten_group_exprs(NULL, query, node) : (node))
+#define lh_compat_forget_groups(query) ((query)->hasGroupRTE = false)
+#endif
+
 #endif							/* LH_COMPAT_H */

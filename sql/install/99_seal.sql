@@ -7,6 +7,11 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA lakehouse FROM PUBLIC;
 -- The default of _load_id: whoever inserts into a managed table calls it. It
 -- checks the caller's right to write that table.
 GRANT EXECUTE ON FUNCTION lakehouse.current_load(regclass) TO PUBLIC;
+-- A condition on numbers that runs with the rights of a flow's owner.
+GRANT EXECUTE ON FUNCTION lakehouse._in_loads(bigint, bigint[], double precision) TO PUBLIC;
+-- Trigger functions: of use only as triggers that owners put on their tables.
+GRANT EXECUTE ON FUNCTION lakehouse._stamp() TO PUBLIC;
+GRANT EXECUTE ON FUNCTION lakehouse._keep_old_images() TO PUBLIC;
 
 -- Gives its caller nothing but what he passes to it.
 GRANT EXECUTE ON FUNCTION lakehouse.from_json(text, anyelement, text) TO PUBLIC;

@@ -182,6 +182,24 @@ lh_catalog_read_latest(const char *sql, int nargs, const Oid *types,
 	return SPI_processed;
 }
 
+/*
+ * lh_catalog_read executes a fixed SELECT under the active snapshot: what it
+ * finds agrees with what a query under the same snapshot finds.
+ */
+uint64
+lh_catalog_read(const char *sql, int nargs, const Oid *types,
+				const Datum *values, const char *nulls)
+{
+	SPIPlanPtr	plan = find_plan(sql, nargs, types);
+	int			code;
+
+	code = SPI_execute_plan(plan, (Datum *) values, nulls, true, 0);
+	if (code < 0)
+		elog(ERROR, "catalog statement failed: %s: %s",
+			 SPI_result_code_string(code), sql);
+	return SPI_processed;
+}
+
 static SPIPlanPtr
 find_plan(const char *sql, int nargs, const Oid *types)
 {

@@ -30,6 +30,8 @@ extern uint64 lh_catalog_run(const char *sql, int nargs, const Oid *types,
 							 const Datum *values, const char *nulls);
 extern uint64 lh_catalog_read_latest(const char *sql, int nargs, const Oid *types,
 									 const Datum *values, const char *nulls);
+extern uint64 lh_catalog_read(const char *sql, int nargs, const Oid *types,
+							  const Datum *values, const char *nulls);
 extern void lh_catalog_end(LhCatalog *catalog);
 
 /* results of the last lh_catalog_run: row from 0, column from 1 */

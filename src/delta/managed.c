@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/catalog_access.h"
+#include "delta/delta.h"
 #include "delta/load.h"
 
 static void check_can_manage(Relation relation);
@@ -80,6 +81,7 @@ lh_managed_ensure(Oid relation_id, bool updatable)
 	/* ALTER TABLE refuses a table that its own session has open */
 	table_close(relation, NoLock);
 	add_load_column(relation_id, table, updatable);
+	lh_capture_stamp(relation_id);
 }
 
 static void

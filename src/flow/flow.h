@@ -22,18 +22,24 @@ typedef struct LhFlow
 	bool		continuous;		/* trigger says so, or it follows its inputs */
 	char	   *paused;
 	int			max_loads;
-	LhMerge		merge;
+	List	   *streaming;		/* Oid of inputs of which new loads are read */
+	List	   *statics;		/* Oid of inputs that are read whole */
+	LhMerge		merge;			/* load_id is set by each run */
 } LhFlow;
 
 typedef struct LhFlowCounts
 {
 	int			loads;			/* pending loads consumed */
 	LhMergeCounts merge;
-	const char *technique;
+	const char *technique;		/* see lh_flow_technique */
 } LhFlowCounts;
 
 extern LhFlow *lh_flow_find(const char *name);	/* raises 42704 */
-extern LhFlow *lh_flow_get(int32 flow_id);
+extern LhFlow *lh_flow_get(int32 flow_id);	/* NULL if there is none */
+
+/* the mode's way to the result: "direct", "recompute" or "complete" */
+extern const char *lh_flow_technique(const char *mode);
+extern bool lh_flow_merge_mode(const char *mode, LhMergeMode *merge);
 
 /*
  * lh_flow_run runs one bounded slice of what is pending, in the current
@@ -42,11 +48,23 @@ extern LhFlow *lh_flow_get(int32 flow_id);
  */
 extern bool lh_flow_run(const LhFlow *flow, LhFlowCounts *counts);
 
+/* runs slices until what was pending at the start is consumed */
+extern void lh_flow_drain(const LhFlow *flow, LhFlowCounts *total);
+
 /* ids of flows, inputs before those who read them; all, or those with pending
  * loads that should run in the background by themselves */
 extern List *lh_flow_order(bool only_due);
 
+/* remembers success or failure in lakehouse.flow_state (with back-off) */
 extern void lh_flow_succeeded(int32 flow_id);
 extern void lh_flow_failed(int32 flow_id, int sqlstate, const char *message);
+
+/* flow_aggregate.c */
+struct LhStatement;
+struct LhSlice;
+extern void lh_flow_check_recompute(const LhFlow *flow, const struct LhStatement *statement);
+extern List *lh_flow_default_keys(const char *name, const struct LhStatement *statement);
+extern void lh_flow_recompute(const LhFlow *flow, const struct LhStatement *statement,
+							  const struct LhSlice *slice, LhMergeCounts *counts);
 
 #endif							/* LH_FLOW_H */

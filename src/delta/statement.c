@@ -1,0 +1,726 @@
+/*
+ * statement.c
+ *	  A flow's statement: parsed, analysed, and its streaming inputs found.
+ *
+ * Invariant: lh_statement_occurrences visits a query and a copy of it in the
+ * same order, so occurrence i of the one is occurrence i of the other.  The
+ * rewriter works on copies only.
+ *
+ * CTEs that read a streaming input are put in place of their references,
+ * because each reference is an occurrence of its own; views have been expanded
+ * by the server's rewriter.  Each occurrence is told why it could not be read
+ * by new rows alone, if so: only where a result row comes from one row of each
+ * occurrence (select, project, inner join, preserved side of an outer join,
+ * UNION ALL) do the new rows of the inputs give just the new result rows.
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/partition.h"
+#include "executor/executor.h"
+#include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
+#include "parser/parsetree.h"
+#include "rewrite/rewriteManip.h"
+#include "tcop/tcopprot.h"
+#include "utils/lsyscache.h"
+
+#include "compat.h"
+#include "delta/delta.h"
+#include "delta/load.h"
+
+/* depth of the user's own query beneath the wrapper of lh_statement_analyze */
+#define USER_QUERY_DEPTH 1
+
+/* what is known of a place while walking down to it */
+typedef struct Position
+{
+	int			depth;			/* query levels above */
+	const char *direct;			/* obstacles met on the way, or NULL */
+	const char *recompute;
+	List	   *outer_joins;	/* JoinExpr nodes whose nullable side this is */
+} Position;
+
+typedef struct Collector
+{
+	const LhStatement *statement;
+	List	   *occurrences;
+	Position	position;		/* for collect_expression */
+} Collector;
+
+typedef struct CteInliner
+{
+	const char *name;
+	int			levels;			/* from the query that defines the CTE */
+	Query	   *query;
+} CteInliner;
+
+static Node *parse_one(const char *sql, const char *flow);
+static Query *analyze_one(Node *statement, const char *sql, const char *flow);
+static List *result_columns(const Query *query, const char *flow, bool *gives_load);
+static SelectStmt *wrap_select(Node *select, List *columns, const LhInto *into);
+static InsertStmt *wrap_insert(Node *select, List *columns, const LhInto *into);
+static void check_query(Query *query, const char *flow);
+static bool list_relations(Node *node, List **relations);
+static bool inline_ctes(Node *node, LhStatement *statement);
+static bool inline_references(Node *node, CteInliner *inliner);
+static void collect_query(Collector *collector, Query *query, Position position);
+static void collect_from(Collector *collector, Query *query, Node *node, Position position);
+static void collect_set_operation(Collector *collector, Query *query, Node *node, Position position);
+static void collect_entry(Collector *collector, Query *query, Index rtindex, Position position);
+static bool collect_expression(Node *node, Collector *collector);
+static void check_occurrence(const LhStatement *statement, const LhOccurrence *occurrence);
+
+/*
+ * lh_statement_analyze parses, analyses and rewrites the statement as the
+ * current user.  A query is wrapped: SELECT its columns (without _load_id, which
+ * every row gets anew) FROM (query), or what "into" says.  The locks taken stay
+ * until the transaction ends.
+ */
+LhStatement *
+lh_statement_analyze(const char *sql, const char *flow, const LhInto *into)
+{
+	LhStatement *statement = palloc0(sizeof(LhStatement));
+	ErrorContextCallback callback;
+	Node	   *raw;
+
+	statement->sql = sql;
+	statement->flow = flow;
+	lh_execute_push_error_context(&callback, flow, sql);
+
+	raw = parse_one(sql, flow);
+	statement->is_select = IsA(raw, SelectStmt);
+	if (statement->is_select)
+	{
+		Query	   *query = analyze_one(copyObject(raw), sql, flow);
+
+		statement->columns = result_columns(query, flow, &statement->gives_load);
+		if (into && OidIsValid(into->target))
+			raw = (Node *) wrap_insert(raw, statement->columns, into);
+		else if (into && into->keep_load && statement->gives_load)
+			raw = (Node *) wrap_select(raw, lappend(list_copy(statement->columns),
+													LH_LOAD_COLUMN), NULL);
+		else
+			raw = (Node *) wrap_select(raw, statement->columns, NULL);
+	}
+	statement->query = analyze_one(raw, sql, flow);
+	if (statement->query->resultRelation > 0)
+		statement->target = rt_fetch(statement->query->resultRelation,
+									 statement->query->rtable)->relid;
+	(void) list_relations((Node *) statement->query, &statement->relations);
+
+	error_context_stack = callback.previous;
+	return statement;
+}
+
+/*
+ * parse_one returns the only statement of a text, which must be a query or DML.
+ */
+static Node *
+parse_one(const char *sql, const char *flow)
+{
+	List	   *list = pg_parse_query(sql);
+	Node	   *node;
+
+	if (list_length(list) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("query of flow \"%s\" must be one statement", flow),
+				 errdetail("The text holds %d statements.", list_length(list))));
+	node = linitial_node(RawStmt, list)->stmt;
+	if (!IsA(node, SelectStmt) && !IsA(node, InsertStmt) && !IsA(node, UpdateStmt) &&
+		!IsA(node, DeleteStmt) && !IsA(node, MergeStmt))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("query of flow \"%s\" must be SELECT, INSERT, UPDATE, DELETE or MERGE", flow)));
+	if (IsA(node, SelectStmt) && ((SelectStmt *) node)->intoClause != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("query of flow \"%s\" cannot have INTO", flow),
+				 errhint("Name the table in the argument target.")));
+	return node;
+}
+
+static Query *
+analyze_one(Node *node, const char *sql, const char *flow)
+{
+	RawStmt    *raw = makeNode(RawStmt);
+	List	   *queries;
+	Query	   *query;
+
+	raw->stmt = node;
+	raw->stmt_location = 0;
+	raw->stmt_len = 0;
+	queries = pg_analyze_and_rewrite_fixedparams(raw, sql, NULL, 0, NULL);
+	if (list_length(queries) != 1 || linitial_node(Query, queries)->commandType == CMD_UTILITY)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("query of flow \"%s\" cannot write a table that has rules", flow)));
+	query = linitial_node(Query, queries);
+	check_query(query, flow);
+	return query;
+}
+
+/*
+ * check_query refuses what no technique can treat.
+ */
+static void
+check_query(Query *query, const char *flow)
+{
+	if (query->returningList != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("query of flow \"%s\" cannot have RETURNING", flow)));
+	if (query->hasModifyingCTE)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("query of flow \"%s\" cannot change tables in WITH", flow),
+				 errhint("Make a flow of its own for each table.")));
+	if (query->rowMarks != NIL && query->commandType == CMD_SELECT)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("query of flow \"%s\" cannot lock rows with FOR UPDATE or FOR SHARE", flow)));
+	if (lh_compat_has_not_matched_by_source(query))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("query of flow \"%s\" cannot have WHEN NOT MATCHED BY SOURCE", flow),
+				 errdetail("A run sees new rows only: every other row of the target would count as not matched.")));
+}
+
+/*
+ * result_columns returns the names of a query's columns without _load_id.  They
+ * must be there and differ, because columns are matched by name.
+ */
+static List *
+result_columns(const Query *query, const char *flow, bool *gives_load)
+{
+	List	   *columns = NIL;
+	int			loads = 0;
+	ListCell   *cell;
+
+	foreach(cell, query->targetList)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, cell);
+		ListCell   *other;
+
+		if (entry->resjunk)
+			continue;
+		if (strcmp(entry->resname, LH_LOAD_COLUMN) == 0)
+		{
+			loads++;
+			continue;
+		}
+		if (strcmp(entry->resname, "?column?") == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
+					 errmsg("column %d of flow \"%s\" has no name", entry->resno, flow),
+					 errhint("Give it one with AS.")));
+		foreach(other, columns)
+			if (strcmp(lfirst(other), entry->resname) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("column \"%s\" occurs more than once in the query of flow \"%s\"",
+								entry->resname, flow),
+						 errhint("Give each column a name of its own with AS.")));
+		columns = lappend(columns, pstrdup(entry->resname));
+	}
+	if (columns == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
+				 errmsg("query of flow \"%s\" has no columns", flow)));
+	*gives_load = loads == 1;
+	return columns;
+}
+
+static bool
+is_excepted(const char *column, const LhInto *into)
+{
+	ListCell   *cell;
+
+	if (into != NULL)
+		foreach(cell, into->except)
+			if (strcmp(lfirst(cell), column) == 0)
+				return true;
+	return false;
+}
+
+/*
+ * wrap_select makes SELECT columns [, load] FROM (select) q.
+ */
+static SelectStmt *
+wrap_select(Node *select, List *columns, const LhInto *into)
+{
+	SelectStmt *wrapper = makeNode(SelectStmt);
+	RangeSubselect *from = makeNode(RangeSubselect);
+	ListCell   *cell;
+
+	from->subquery = select;
+	from->alias = makeAlias("q", NIL);
+	wrapper->fromClause = list_make1(from);
+	foreach(cell, columns)
+	{
+		ResTarget  *target = makeNode(ResTarget);
+		ColumnRef  *column = makeNode(ColumnRef);
+
+		if (is_excepted(lfirst(cell), into))
+			continue;
+		column->fields = list_make2(makeString("q"), makeString(lfirst(cell)));
+		column->location = -1;
+		target->val = (Node *) column;
+		target->location = -1;
+		wrapper->targetList = lappend(wrapper->targetList, target);
+	}
+	if (into != NULL)
+	{
+		ResTarget  *target = makeNode(ResTarget);
+		A_Const    *constant = makeNode(A_Const);
+
+		/* as the lexer gives a number that may be too large for an int4 */
+		constant->val.fval.type = T_Float;
+		constant->val.fval.fval = psprintf(INT64_FORMAT, into->load_id);
+		constant->location = -1;
+		target->val = (Node *) constant;
+		target->location = -1;
+		wrapper->targetList = lappend(wrapper->targetList, target);
+	}
+	return wrapper;
+}
+
+/*
+ * wrap_insert makes INSERT INTO target (columns, _load_id) SELECT ....
+ */
+static InsertStmt *
+wrap_insert(Node *select, List *columns, const LhInto *into)
+{
+	InsertStmt *insert = makeNode(InsertStmt);
+	List	   *names = NIL;
+	ListCell   *cell;
+
+	insert->relation = makeRangeVar(get_namespace_name(get_rel_namespace(into->target)),
+									get_rel_name(into->target), -1);
+	insert->selectStmt = (Node *) wrap_select(select, columns, into);
+	foreach(cell, columns)
+		if (!is_excepted(lfirst(cell), into))
+			names = lappend(names, lfirst(cell));
+	names = lappend(names, LH_LOAD_COLUMN);
+	foreach(cell, names)
+	{
+		ResTarget  *target = makeNode(ResTarget);
+
+		target->name = lfirst(cell);
+		target->location = -1;
+		insert->cols = lappend(insert->cols, target);
+	}
+	return insert;
+}
+
+/*
+ * lh_statement_tupdesc describes the rows of a wrapped query.
+ */
+TupleDesc
+lh_statement_tupdesc(const LhStatement *statement)
+{
+	Assert(statement->is_select && statement->query->commandType == CMD_SELECT);
+	return ExecCleanTypeFromTL(statement->query->targetList);
+}
+
+/*
+ * list_relations adds the tables that a query reads to *relations.
+ */
+static bool
+list_relations(Node *node, List **relations)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+		ListCell   *cell;
+		Index		rtindex = 0;
+
+		foreach(cell, query->rtable)
+		{
+			RangeTblEntry *entry = lfirst_node(RangeTblEntry, cell);
+
+			rtindex++;
+			if (entry->rtekind == RTE_RELATION && rtindex != query->resultRelation &&
+				!(query->onConflict && rtindex == query->onConflict->exclRelIndex) &&
+				(entry->relkind == RELKIND_RELATION ||
+				 entry->relkind == RELKIND_PARTITIONED_TABLE ||
+				 entry->relkind == RELKIND_FOREIGN_TABLE ||
+				 entry->relkind == RELKIND_MATVIEW))
+				*relations = list_append_unique_oid(*relations, entry->relid);
+		}
+		return query_tree_walker(query, list_relations, relations, 0);
+	}
+	return expression_tree_walker(node, list_relations, relations);
+}
+
+/*
+ * lh_statement_stream says which tables are streaming inputs and finds their
+ * occurrences.  Raises if one stands where no technique could treat it.
+ */
+void
+lh_statement_stream(LhStatement *statement, List *streaming)
+{
+	ListCell   *cell;
+
+	statement->streaming = streaming;
+	(void) inline_ctes((Node *) statement->query, statement);
+	statement->occurrences = lh_statement_occurrences(statement, statement->query);
+	foreach(cell, statement->occurrences)
+		check_occurrence(statement, lfirst(cell));
+}
+
+/*
+ * reads_stream tells whether a query reads a streaming input at any depth.
+ */
+static bool
+reads_stream(Query *query, LhStatement *statement)
+{
+	List	   *relations = NIL;
+	ListCell   *cell;
+
+	(void) list_relations((Node *) query, &relations);
+	foreach(cell, relations)
+		if (list_member_oid(statement->streaming, lfirst_oid(cell)))
+			return true;
+	return false;
+}
+
+/*
+ * inline_ctes puts the query of each CTE that reads a streaming input in place
+ * of its references.  Inner levels come first, and CTEs in the order in which
+ * they may refer to each other, so that each is complete when it is copied.
+ */
+static bool
+inline_ctes(Node *node, LhStatement *statement)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Query	   *query = (Query *) node;
+		List	   *kept = NIL;
+		ListCell   *cell;
+
+		(void) query_tree_walker(query, inline_ctes, statement, 0);
+		foreach(cell, query->cteList)
+		{
+			CommonTableExpr *cte = lfirst_node(CommonTableExpr, cell);
+			CteInliner	inliner;
+
+			if (!reads_stream((Query *) cte->ctequery, statement))
+			{
+				kept = lappend(kept, cte);
+				continue;
+			}
+			if (cte->cterecursive)
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("recursive query \"%s\" of flow \"%s\" cannot read a streaming input",
+								cte->ctename, statement->flow),
+						 errhint("List the table in static.")));
+			inliner.name = cte->ctename;
+			inliner.levels = -1;
+			inliner.query = (Query *) cte->ctequery;
+			(void) inline_references((Node *) query, &inliner);
+		}
+		query->cteList = kept;
+		return false;
+	}
+	return expression_tree_walker(node, inline_ctes, statement);
+}
+
+static bool
+inline_references(Node *node, CteInliner *inliner)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		bool		stop;
+
+		inliner->levels++;
+		/* entries after their contents: not into what has just been put there */
+		stop = query_tree_walker((Query *) node, inline_references, inliner,
+								 QTW_EXAMINE_RTES_AFTER);
+		inliner->levels--;
+		return stop;
+	}
+	if (IsA(node, RangeTblEntry))
+	{
+		RangeTblEntry *entry = (RangeTblEntry *) node;
+		Query	   *copy;
+
+		if (entry->rtekind != RTE_CTE || entry->ctelevelsup != (Index) inliner->levels ||
+			strcmp(entry->ctename, inliner->name) != 0)
+			return false;
+		copy = copyObject(inliner->query);
+		if (inliner->levels > 0)
+			IncrementVarSublevelsUp((Node *) copy, inliner->levels, 1);
+		entry->rtekind = RTE_SUBQUERY;
+		entry->subquery = copy;
+		entry->security_barrier = false;
+		entry->ctename = NULL;
+		entry->ctelevelsup = 0;
+		entry->self_reference = false;
+		entry->coltypes = NIL;
+		entry->coltypmods = NIL;
+		entry->colcollations = NIL;
+		return false;
+	}
+	return expression_tree_walker(node, inline_references, inliner);
+}
+
+/*
+ * lh_statement_occurrences lists the occurrences of the statement's streaming
+ * inputs in "query", which is the statement's query or a copy of it.
+ */
+List *
+lh_statement_occurrences(const LhStatement *statement, Query *query)
+{
+	Collector	collector = {0};
+	Position	top = {0};
+
+	collector.statement = statement;
+	collect_query(&collector, query, top);
+	return collector.occurrences;
+}
+
+/*
+ * is_union_all tells whether a tree of set operations is UNION ALL throughout.
+ */
+static bool
+is_union_all(Node *node)
+{
+	SetOperationStmt *operation;
+
+	if (!IsA(node, SetOperationStmt))
+		return true;
+	operation = (SetOperationStmt *) node;
+	return operation->op == SETOP_UNION && operation->all &&
+		is_union_all(operation->larg) && is_union_all(operation->rarg);
+}
+
+/*
+ * find_obstacles notes in *position what this level does with its rows that
+ * makes a result row depend on more than one row of an input.
+ */
+static void
+find_obstacles(const Query *query, Position *position)
+{
+	const char *grouping = NULL;
+	const char *other = NULL;
+
+	if (query->commandType != CMD_SELECT)
+		return;
+	if (query->hasAggs || query->groupClause || query->groupingSets || query->havingQual)
+		grouping = "beneath an aggregate or GROUP BY";
+	else if (query->distinctClause)
+		grouping = "beneath DISTINCT";
+	if (query->limitCount || query->limitOffset)
+		other = "beneath LIMIT or OFFSET";
+	else if (query->hasWindowFuncs)
+		other = "beneath a window function";
+	else if (query->groupingSets)
+		other = "beneath GROUPING SETS, ROLLUP or CUBE";
+	else if (query->setOperations && !is_union_all(query->setOperations))
+		other = "beneath UNION, INTERSECT or EXCEPT";
+
+	if (position->direct == NULL)
+		position->direct = other ? other : grouping;
+	/* the groups of the user's own query are what is recomputed */
+	if (grouping != NULL && position->depth > USER_QUERY_DEPTH && other == NULL)
+		other = grouping;
+	if (query->setOperations && position->depth <= USER_QUERY_DEPTH && other == NULL)
+		other = "beneath UNION ALL at the top of the query";
+	if (position->recompute == NULL)
+		position->recompute = other;
+}
+
+static void
+collect_query(Collector *collector, Query *query, Position position)
+{
+	Position	saved = collector->position;
+
+	find_obstacles(query, &position);
+	collect_from(collector, query, (Node *) query->jointree, position);
+	if (query->setOperations)
+		collect_set_operation(collector, query, query->setOperations, position);
+
+	/* what remains are expressions; a query in them is a sub-link */
+	collector->position = position;
+	collector->position.direct = collector->position.recompute =
+		"in a sub-query expression (EXISTS, IN, ANY or a scalar sub-query)";
+	(void) query_tree_walker(query, collect_expression, collector,
+							 QTW_IGNORE_RT_SUBQUERIES | QTW_IGNORE_CTE_SUBQUERIES);
+	collector->position = saved;
+}
+
+static void
+collect_from(Collector *collector, Query *query, Node *node, Position position)
+{
+	if (node == NULL)
+		return;
+	if (IsA(node, RangeTblRef))
+		collect_entry(collector, query, ((RangeTblRef *) node)->rtindex, position);
+	else if (IsA(node, FromExpr))
+	{
+		ListCell   *cell;
+
+		foreach(cell, ((FromExpr *) node)->fromlist)
+			collect_from(collector, query, lfirst(cell), position);
+	}
+	else if (IsA(node, JoinExpr))
+	{
+		JoinExpr   *join = (JoinExpr *) node;
+		Position	nullable = position;
+
+		nullable.outer_joins = lappend(list_copy(position.outer_joins), join);
+		if (nullable.direct == NULL)
+			nullable.direct = "on the nullable side of an outer join";
+		if (nullable.recompute == NULL && join->jointype == JOIN_FULL)
+			nullable.recompute = "in a full join";
+		if (nullable.recompute == NULL && position.depth != USER_QUERY_DEPTH)
+			nullable.recompute = "on the nullable side of an outer join in a sub-query or view";
+		collect_from(collector, query, join->larg,
+					 join->jointype == JOIN_RIGHT || join->jointype == JOIN_FULL ? nullable : position);
+		collect_from(collector, query, join->rarg,
+					 join->jointype == JOIN_LEFT || join->jointype == JOIN_FULL ? nullable : position);
+	}
+}
+
+static void
+collect_set_operation(Collector *collector, Query *query, Node *node, Position position)
+{
+	if (IsA(node, RangeTblRef))
+		collect_entry(collector, query, ((RangeTblRef *) node)->rtindex, position);
+	else
+	{
+		SetOperationStmt *operation = castNode(SetOperationStmt, node);
+
+		collect_set_operation(collector, query, operation->larg, position);
+		collect_set_operation(collector, query, operation->rarg, position);
+	}
+}
+
+static void
+collect_entry(Collector *collector, Query *query, Index rtindex, Position position)
+{
+	RangeTblEntry *entry = rt_fetch(rtindex, query->rtable);
+
+	if (rtindex == query->resultRelation)
+		return;
+	if (entry->rtekind == RTE_SUBQUERY)
+	{
+		position.depth++;
+		collect_query(collector, entry->subquery, position);
+	}
+	else if (entry->rtekind == RTE_RELATION &&
+			 list_member_oid(collector->statement->streaming, entry->relid))
+	{
+		LhOccurrence *occurrence = palloc0(sizeof(LhOccurrence));
+
+		occurrence->query = query;
+		occurrence->rtindex = rtindex;
+		occurrence->relation = entry->relid;
+		occurrence->direct_obstacle = position.direct;
+		occurrence->recompute_obstacle = position.recompute;
+		occurrence->outer_joins = position.outer_joins;
+		collector->occurrences = lappend(collector->occurrences, occurrence);
+	}
+}
+
+static bool
+collect_expression(Node *node, Collector *collector)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		Position	position = collector->position;
+
+		position.depth++;
+		collect_query(collector, (Query *) node, position);
+		return false;
+	}
+	return expression_tree_walker(node, collect_expression, collector);
+}
+
+/* a reference to a system column of one range-table entry */
+typedef struct SystemReference
+{
+	Index		rtindex;
+	Index		levels;
+} SystemReference;
+
+static bool
+finds_system_reference(Node *node, SystemReference *reference)
+{
+	if (node == NULL)
+		return false;
+	if (IsA(node, Var))
+		return ((Var *) node)->varno == (int) reference->rtindex &&
+			((Var *) node)->varlevelsup == reference->levels &&
+			((Var *) node)->varattno < 0;
+	if (IsA(node, Query))
+	{
+		bool		found;
+
+		reference->levels++;
+		found = query_tree_walker((Query *) node, finds_system_reference, reference, 0);
+		reference->levels--;
+		return found;
+	}
+	return expression_tree_walker(node, finds_system_reference, reference);
+}
+
+/*
+ * check_occurrence raises for what no restricted copy of the table can give.
+ */
+static void
+check_occurrence(const LhStatement *statement, const LhOccurrence *occurrence)
+{
+	RangeTblEntry *entry = rt_fetch(occurrence->rtindex, occurrence->query->rtable);
+	SystemReference reference = {occurrence->rtindex, 0};
+
+	if (entry->tablesample != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("flow \"%s\" cannot read a sample of streaming input \"%s\"",
+						statement->flow, get_rel_name(occurrence->relation)),
+				 errhint("Remove TABLESAMPLE, or list the table in static.")));
+	if (query_tree_walker(occurrence->query, finds_system_reference, &reference, 0))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("flow \"%s\" cannot read system columns of streaming input \"%s\"",
+						statement->flow, get_rel_name(occurrence->relation)),
+				 errhint("Remove ctid, tableoid and the like from the query, or list the table in static.")));
+}
+
+/*
+ * lh_statement_check_direct raises unless new rows alone give the new result.
+ */
+void
+lh_statement_check_direct(const LhStatement *statement, const char *mode)
+{
+	ListCell   *cell;
+
+	foreach(cell, statement->occurrences)
+	{
+		LhOccurrence *occurrence = lfirst(cell);
+		const char *table = get_rel_name(occurrence->relation);
+
+		if (occurrence->direct_obstacle != NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("flow \"%s\" of mode %s cannot stream from table \"%s\"",
+							statement->flow, mode, table),
+					 errdetail("The query reads the table %s, where new rows alone do not give the new result.",
+							   occurrence->direct_obstacle),
+					 errhint("List the table in static, or use mode => 'aggregate' or mode => 'complete'.")));
+	}
+}
