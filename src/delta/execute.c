@@ -6,6 +6,7 @@
 
 #include "access/xact.h"
 #include "executor/executor.h"
+#include "storage/lockdefs.h"
 #include "tcop/tcopprot.h"
 #include "utils/snapmgr.h"
 

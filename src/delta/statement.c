@@ -20,6 +20,7 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/partition.h"
 #include "executor/executor.h"
+#include "storage/lockdefs.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "parser/parsetree.h"
