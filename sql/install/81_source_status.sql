@@ -1,0 +1,169 @@
+-- What sources do and did. A role sees what it owns; members of pg_monitor see
+-- all, but no content of records.
+
+CREATE VIEW lakehouse.source_status WITH (security_barrier) AS
+SELECT s.source_id, s.name, s.owner, s.server, s.kind,
+       CASE WHEN c.oid IS NULL THEN NULL
+            ELSE pg_catalog.format('%I.%I', n.nspname, c.relname) END AS target,
+       s.format, s.path, s.topics, s.trigger,
+       CASE WHEN s.paused IS NOT NULL THEN 'paused'
+            WHEN o.obstacle IS NOT NULL THEN 'blocked'
+            WHEN t.failures OPERATOR(pg_catalog.>) 0 THEN 'failing'
+            WHEN f.waiting_files OPERATOR(pg_catalog.>) 0 OR k.waiting_messages OPERATOR(pg_catalog.>) 0 THEN 'waiting'
+            ELSE 'idle' END AS state,
+       COALESCE(s.paused, o.obstacle, t.error) AS reason,
+       f.waiting_files, f.waiting_bytes, f.failed_files, f.changed_files, f.skipped_files,
+       k.waiting_messages, k.stopped_partitions,
+       COALESCE(f.rows, k.rows, 0::pg_catalog.numeric) AS rows,
+       COALESCE(f.rejected, k.rejected, 0::pg_catalog.numeric) AS rejected,
+       l.last_load, t.last_success, t.last_failure,
+       COALESCE(t.failures, 0) AS failures, t.sqlstate, t.error, t.retry_at
+  FROM lakehouse.source s
+  LEFT JOIN lakehouse.source_state t ON t.source_id OPERATOR(pg_catalog.=) s.source_id
+  LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) s.target
+  LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+ CROSS JOIN (SELECT pg_catalog.concat(i.system_identifier, '/', d.oid) AS home
+               FROM pg_catalog.pg_control_system() i, pg_catalog.pg_database d
+              WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) h
+ CROSS JOIN LATERAL (SELECT CASE
+         WHEN s.home OPERATOR(pg_catalog.<>) h.home
+         THEN 'the database is a copy or was restored: run lakehouse.resume_source if the source is to run here'
+         WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) s.owner)
+         THEN 'the owner does not exist any more'
+         WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server v WHERE v.srvname OPERATOR(pg_catalog.=) s.server)
+         THEN 'the server does not exist any more'
+         WHEN c.oid IS NULL THEN 'the target table does not exist any more'
+       END AS obstacle) o
+  LEFT JOIN LATERAL (SELECT
+         pg_catalog.count(*) FILTER (WHERE state OPERATOR(pg_catalog.=) ANY ('{discovered,loading}')) AS waiting_files,
+         COALESCE(pg_catalog.sum(size OPERATOR(pg_catalog.-) "position")
+           FILTER (WHERE state OPERATOR(pg_catalog.=) ANY ('{discovered,loading}')), 0) AS waiting_bytes,
+         pg_catalog.count(*) FILTER (WHERE state OPERATOR(pg_catalog.=) 'failed') AS failed_files,
+         pg_catalog.count(*) FILTER (WHERE state OPERATOR(pg_catalog.=) 'changed') AS changed_files,
+         pg_catalog.count(*) FILTER (WHERE state OPERATOR(pg_catalog.=) 'skipped') AS skipped_files,
+         COALESCE(pg_catalog.sum(rows), 0) AS rows, COALESCE(pg_catalog.sum(rejected), 0) AS rejected
+         FROM lakehouse.file WHERE source_id OPERATOR(pg_catalog.=) s.source_id) f
+    ON s.kind OPERATOR(pg_catalog.=) 'files'
+  LEFT JOIN LATERAL (SELECT
+         COALESCE(pg_catalog.sum(GREATEST(end_offset OPERATOR(pg_catalog.-) next_offset, 0)), 0) AS waiting_messages,
+         pg_catalog.count(sqlstate) AS stopped_partitions,
+         COALESCE(pg_catalog.sum(rows), 0) AS rows, COALESCE(pg_catalog.sum(rejected), 0) AS rejected
+         FROM lakehouse.kafka_offset WHERE source_id OPERATOR(pg_catalog.=) s.source_id) k
+    ON s.kind OPERATOR(pg_catalog.=) 'kafka'
+  LEFT JOIN LATERAL (SELECT finished AS last_load FROM lakehouse.load
+         WHERE source_id OPERATOR(pg_catalog.=) s.source_id ORDER BY load_id DESC LIMIT 1) l ON true
+ WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW lakehouse.source_status IS 'sources that the current role owns, or all for members of pg_monitor: what they wait for and how they fare';
+COMMENT ON COLUMN lakehouse.source_status.source_id IS 'number of the source';
+COMMENT ON COLUMN lakehouse.source_status.name IS 'name of the source';
+COMMENT ON COLUMN lakehouse.source_status.owner IS 'role that owns it and that it runs as';
+COMMENT ON COLUMN lakehouse.source_status.server IS 'foreign server that it reads from';
+COMMENT ON COLUMN lakehouse.source_status.kind IS 'files or kafka';
+COMMENT ON COLUMN lakehouse.source_status.target IS 'bronze table; NULL if it was dropped';
+COMMENT ON COLUMN lakehouse.source_status.format IS 'csv or json; NULL for Kafka';
+COMMENT ON COLUMN lakehouse.source_status.path IS 'pattern beneath the directory of the server; NULL for Kafka';
+COMMENT ON COLUMN lakehouse.source_status.topics IS 'topics; NULL for files';
+COMMENT ON COLUMN lakehouse.source_status.trigger IS 'available_now or continuous';
+COMMENT ON COLUMN lakehouse.source_status.state IS 'paused (by pause_source), blocked (something it needs is gone, or another database), failing (the last attempt failed), waiting (there is something to load) or idle';
+COMMENT ON COLUMN lakehouse.source_status.reason IS 'why it is paused, blocked or failing; otherwise NULL';
+COMMENT ON COLUMN lakehouse.source_status.waiting_files IS 'files seen and not yet loaded to the end; NULL for Kafka';
+COMMENT ON COLUMN lakehouse.source_status.waiting_bytes IS 'bytes of those still to be read; NULL for Kafka';
+COMMENT ON COLUMN lakehouse.source_status.failed_files IS 'files that could not be read and will be tried again';
+COMMENT ON COLUMN lakehouse.source_status.changed_files IS 'files that changed after they were loaded; a person must decide';
+COMMENT ON COLUMN lakehouse.source_status.skipped_files IS 'entries that are no regular file, have an unusable name or disappeared';
+COMMENT ON COLUMN lakehouse.source_status.waiting_messages IS 'messages between the next offset and the end of the partitions when last looked; NULL for files';
+COMMENT ON COLUMN lakehouse.source_status.stopped_partitions IS 'partitions stopped by an error; NULL for files';
+COMMENT ON COLUMN lakehouse.source_status.rows IS 'rows stored since the source was made';
+COMMENT ON COLUMN lakehouse.source_status.rejected IS 'records rejected since the source was made';
+COMMENT ON COLUMN lakehouse.source_status.last_load IS 'when its last load was finished';
+COMMENT ON COLUMN lakehouse.source_status.last_success IS 'when it last ran without failing (to the second)';
+COMMENT ON COLUMN lakehouse.source_status.last_failure IS 'when it last failed';
+COMMENT ON COLUMN lakehouse.source_status.failures IS 'failures in a row';
+COMMENT ON COLUMN lakehouse.source_status.sqlstate IS 'SQLSTATE of the last failure while failing';
+COMMENT ON COLUMN lakehouse.source_status.error IS 'message of the last failure while failing';
+COMMENT ON COLUMN lakehouse.source_status.retry_at IS 'not tried again by a worker before this time';
+
+CREATE VIEW lakehouse.file_status WITH (security_barrier) AS
+SELECT s.name AS source, f.file_id, f.path, f.state, f.size, f.mtime, f."position", f.line,
+       f.rows, f.rejected, f.attempts, f.sqlstate, f.error, f.retry_at, f.discovered, f.loaded
+  FROM lakehouse.file f
+  JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) f.source_id
+ WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW lakehouse.file_status IS 'files of the sources that the current role owns, or of all for members of pg_monitor';
+COMMENT ON COLUMN lakehouse.file_status.source IS 'name of the source';
+COMMENT ON COLUMN lakehouse.file_status.file_id IS 'number of the file';
+COMMENT ON COLUMN lakehouse.file_status.path IS 'path beneath the directory of the server; bytes that are no character are written \xHH';
+COMMENT ON COLUMN lakehouse.file_status.state IS 'discovered (waits), loading (a part is loaded), loaded, failed (tried again at retry_at), skipped (no regular file, unusable name, or gone) or changed (another file now than what was loaded)';
+COMMENT ON COLUMN lakehouse.file_status.size IS 'bytes, of the version that was or will be loaded';
+COMMENT ON COLUMN lakehouse.file_status.mtime IS 'modification time of that version (microseconds)';
+COMMENT ON COLUMN lakehouse.file_status."position" IS 'bytes loaded so far';
+COMMENT ON COLUMN lakehouse.file_status.line IS 'lines loaded so far';
+COMMENT ON COLUMN lakehouse.file_status.rows IS 'rows stored from it';
+COMMENT ON COLUMN lakehouse.file_status.rejected IS 'records rejected from it';
+COMMENT ON COLUMN lakehouse.file_status.attempts IS 'failed attempts in a row';
+COMMENT ON COLUMN lakehouse.file_status.sqlstate IS 'SQLSTATE of why it is failed, skipped or changed';
+COMMENT ON COLUMN lakehouse.file_status.error IS 'why it is failed, skipped or changed';
+COMMENT ON COLUMN lakehouse.file_status.retry_at IS 'when a continuous source tries it again';
+COMMENT ON COLUMN lakehouse.file_status.discovered IS 'when this version was first seen';
+COMMENT ON COLUMN lakehouse.file_status.loaded IS 'when it was loaded to the end';
+
+CREATE VIEW lakehouse.load_status WITH (security_barrier) AS
+SELECT l.load_id,
+       CASE WHEN c.oid IS NULL THEN NULL
+            ELSE pg_catalog.format('%I.%I', n.nspname, c.relname) END AS target,
+       l.kind, s.name AS source, w.name AS flow, f.path AS file, l.first_position, l.last_position,
+       l.offsets, l.rows, l.rejected, l.bytes, l.role, l.started, l.finished
+  FROM lakehouse.load l
+  LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.relation
+  LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+  LEFT JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) l.source_id
+  LEFT JOIN lakehouse.flow w ON w.flow_id OPERATOR(pg_catalog.=) l.flow_id
+  LEFT JOIN lakehouse.file f ON f.file_id OPERATOR(pg_catalog.=) l.file_id
+ WHERE pg_catalog.pg_has_role(COALESCE(s.owner, w.owner, l.role), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW lakehouse.load_status IS 'loads that the current role made, or whose source or flow it owns; all for members of pg_monitor. Join _load_id of a row to load_id';
+COMMENT ON COLUMN lakehouse.load_status.load_id IS 'number of the load, as in column _load_id of its rows; does not tell the order of commits';
+COMMENT ON COLUMN lakehouse.load_status.target IS 'table that received the rows; NULL if it was dropped';
+COMMENT ON COLUMN lakehouse.load_status.kind IS 'file, kafka, flow or user (an INSERT or COPY by hand)';
+COMMENT ON COLUMN lakehouse.load_status.source IS 'source that made it; NULL if none or dropped';
+COMMENT ON COLUMN lakehouse.load_status.flow IS 'flow that made it; NULL if none or dropped';
+COMMENT ON COLUMN lakehouse.load_status.file IS 'file that it read; NULL for other kinds';
+COMMENT ON COLUMN lakehouse.load_status.first_position IS 'file: first byte';
+COMMENT ON COLUMN lakehouse.load_status.last_position IS 'file: byte behind the last';
+COMMENT ON COLUMN lakehouse.load_status.offsets IS 'kafka: {"topic": {"partition": [first, next]}}';
+COMMENT ON COLUMN lakehouse.load_status.rows IS 'rows stored; NULL if not counted (user)';
+COMMENT ON COLUMN lakehouse.load_status.rejected IS 'records rejected';
+COMMENT ON COLUMN lakehouse.load_status.bytes IS 'input bytes; NULL if not known';
+COMMENT ON COLUMN lakehouse.load_status.role IS 'role that wrote it';
+COMMENT ON COLUMN lakehouse.load_status.started IS 'when it began';
+COMMENT ON COLUMN lakehouse.load_status.finished IS 'when it was written, shortly before its commit';
+
+CREATE VIEW lakehouse.reject_status WITH (security_barrier) AS
+SELECT r.reject_id, s.name AS source, w.name AS flow, r.load_id, f.path AS file, r.line, r.byte_offset,
+       r.topic, r."partition", r."offset",
+       CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, w.owner, l.role), 'USAGE') THEN r.raw END AS raw,
+       r.stage, r.sqlstate,
+       CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, w.owner, l.role), 'USAGE') THEN r.message END AS message,
+       r.column_name, r.rejected_at
+  FROM lakehouse.reject r
+  LEFT JOIN lakehouse.load l ON l.load_id OPERATOR(pg_catalog.=) r.load_id
+  LEFT JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) r.source_id
+  LEFT JOIN lakehouse.flow w ON w.flow_id OPERATOR(pg_catalog.=) r.flow_id
+  LEFT JOIN lakehouse.file f ON f.file_id OPERATOR(pg_catalog.=) r.file_id
+ WHERE pg_catalog.pg_has_role(COALESCE(s.owner, w.owner, l.role), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW lakehouse.reject_status IS 'records that could not be stored, of sources and flows that the current role owns; for members of pg_monitor all, but without their content';
+COMMENT ON COLUMN lakehouse.reject_status.reject_id IS 'number of the reject';
+COMMENT ON COLUMN lakehouse.reject_status.source IS 'source; NULL if of a flow, or dropped';
+COMMENT ON COLUMN lakehouse.reject_status.flow IS 'flow; NULL if of a source, or dropped';
+COMMENT ON COLUMN lakehouse.reject_status.load_id IS 'load during which it was rejected';
+COMMENT ON COLUMN lakehouse.reject_status.file IS 'file that it came from';
+COMMENT ON COLUMN lakehouse.reject_status.line IS 'first line of the record, from 1';
+COMMENT ON COLUMN lakehouse.reject_status.byte_offset IS 'first byte of the record, from 0';
+COMMENT ON COLUMN lakehouse.reject_status.topic IS 'Kafka topic';
+COMMENT ON COLUMN lakehouse.reject_status."partition" IS 'Kafka partition';
+COMMENT ON COLUMN lakehouse.reject_status."offset" IS 'Kafka offset';
+COMMENT ON COLUMN lakehouse.reject_status.raw IS 'the record as it stood, at most its first 1,048,576 bytes; NULL for roles that do not have the rights of the owner';
+COMMENT ON COLUMN lakehouse.reject_status.stage IS 'parse (no fields could be found), convert (a field is no value of its column), store (the table refused it) or merge (the target of a flow refused it)';
+COMMENT ON COLUMN lakehouse.reject_status.sqlstate IS 'SQLSTATE of the reason';
+COMMENT ON COLUMN lakehouse.reject_status.message IS 'the reason; NULL for roles that do not have the rights of the owner';
+COMMENT ON COLUMN lakehouse.reject_status.column_name IS 'column that it concerns, if any';
+COMMENT ON COLUMN lakehouse.reject_status.rejected_at IS 'when';
