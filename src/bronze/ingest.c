@@ -24,10 +24,6 @@
 #include "bronze/ingest.h"
 #include "catalog/catalog_access.h"
 
-#ifndef LH_HAVE_KAFKA
-#pragma weak lh_kafka_ingest
-#endif
-
 /* code of the owner (triggers, defaults, checks) runs under this path */
 #define OWNER_PATH "pg_catalog, pg_temp"
 

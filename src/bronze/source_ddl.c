@@ -38,11 +38,6 @@
 #include "source/reader.h"
 #include "source/server.h"
 
-#ifndef LH_HAVE_KAFKA
-#pragma weak lh_kafka_source_validate
-#pragma weak lh_kafka_source_prepare
-#endif
-
 static const char *const trigger_names[] = {"available_now", "continuous", NULL};
 static const char *const format_names[] = {"csv", "json", NULL};
 

@@ -7,11 +7,106 @@
 
 #include "postgres.h"
 
+#include "error.h"
+#include "nodes/pg_list.h"
+
+typedef struct LhKafka LhKafka;
+
+/* what may stand where an offset is asked for */
+#define LH_KAFKA_BEGINNING	INT64CONST(-2)
+#define LH_KAFKA_END		INT64CONST(-1)
+
+typedef enum LhKafkaEvent
+{
+	LH_KAFKA_RECORD,
+	LH_KAFKA_EOF,				/* offset = next offset of the partition */
+	LH_KAFKA_RANGE,				/* the offset that was asked for is not there */
+	LH_KAFKA_FAILURE			/* the partition cannot be read: see error */
+} LhKafkaEvent;
+
+/* One thing that happened in a partition. */
+typedef struct LhKafkaMessage
+{
+	LhKafkaEvent event;
+	int			slot;			/* as given to lh_kafka_start */
+	int64		offset;
+	int64		timestamp;		/* milliseconds; -1 = none */
+	int			timestamp_type; /* 0 = set by the producer, 1 = by the broker,
+								 * -1 = none */
+	const char *key;			/* NULL = no key */
+	const char *value;			/* NULL = no value (a tombstone) */
+	Size		key_length;
+	Size		value_length;
+	void	   *handle;			/* owns the bytes until lh_kafka_release */
+} LhKafkaMessage;
+
+/* One partition in a question for offsets. */
+typedef struct LhKafkaQuestion
+{
+	const char *topic;
+	int32		partition;
+	int64		offset;			/* in: LH_KAFKA_BEGINNING, LH_KAFKA_END or a
+								 * time in milliseconds; out: an offset, or
+								 * LH_KAFKA_END when nothing is that late */
+} LhKafkaQuestion;
+
 /*
  * lh_kafka_check_property asks librdkafka whether it takes a value for a
  * property; false with its reason in message.  The reason may quote the value.
  */
 extern bool lh_kafka_check_property(const char *name, const char *value,
 									char *message, Size size);
+
+/*
+ * lh_kafka_open makes a client with a list of LhKafkaProperty.  It reaches no
+ * broker yet.  The client is closed when "context" is reset, or by
+ * lh_kafka_close.  Raises 22023 if librdkafka refuses the properties.
+ */
+extern LhKafka *lh_kafka_open(List *properties, MemoryContext context);
+extern void lh_kafka_close(LhKafka *kafka);
+
+/*
+ * Number of partitions of a topic; -1 with *error (42704 no such topic, 42501
+ * not permitted, 28000 credentials refused, 08001 no broker answered in time).
+ * Waits, looking for interrupts.
+ */
+extern int	lh_kafka_partitions(LhKafka *kafka, const char *topic, int timeout_ms,
+								LhError *error);
+
+/* Answers questions for offsets; false with *error.  Waits as above. */
+extern bool lh_kafka_offsets(LhKafka *kafka, LhKafkaQuestion *questions, int count,
+							 int timeout_ms, LhError *error);
+
+/* reads a partition from an offset on; its events carry "slot" */
+extern bool lh_kafka_start(LhKafka *kafka, const char *topic, int32 partition,
+						   int64 offset, int slot, LhError *error);
+
+/* stops one partition; what was read ahead of it is not given any more */
+extern void lh_kafka_stop(LhKafka *kafka, const char *topic, int32 partition);
+
+/* stops all partitions and forgets what was read ahead */
+extern void lh_kafka_stop_all(LhKafka *kafka);
+
+/* up to "max" events that are here already; does not wait */
+extern int	lh_kafka_take(LhKafka *kafka, LhKafkaMessage *messages, int max);
+extern void lh_kafka_release(LhKafkaMessage *messages, int count);
+extern void lh_kafka_failure(const LhKafkaMessage *message, LhError *error);
+
+/* end of the partition as the last answer of the broker told it, or -1 */
+extern int64 lh_kafka_known_end(LhKafka *kafka, const char *topic, int32 partition);
+
+/* waits until events may be here, the latch is set or the time is over */
+extern void lh_kafka_wait(LhKafka *kafka, long timeout_ms);
+
+/*
+ * What is wrong with the connection as a whole, as librdkafka last told:
+ * milliseconds since then in *age.  NULL if nothing is known to be wrong.
+ */
+extern const LhError *lh_kafka_trouble(LhKafka *kafka, long *age);
+
+/* headers of a record */
+extern int	lh_kafka_headers(const LhKafkaMessage *message);
+extern bool lh_kafka_header(const LhKafkaMessage *message, int i, const char **name,
+							const char **value, Size *length);
 
 #endif							/* LH_KAFKA_CLIENT_H */

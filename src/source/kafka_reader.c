@@ -1,0 +1,530 @@
+/*
+ * kafka_reader.c
+ *	  Kafka messages as records of a bronze table.
+ *
+ * Invariant: a part of a message is stored as it is, or the message becomes a
+ * reject.  A missing part (no key, no value, no headers, no timestamp) is NULL
+ * and differs from an empty one.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_type.h"
+#include "common/base64.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "catalog/options.h"
+#include "convert/convert.h"
+#include "delta/load.h"
+#include "guc.h"
+#include "source/kafka_reader.h"
+
+/* The parts of a message. */
+typedef enum Part
+{
+	PART_KEY,
+	PART_VALUE,
+	PART_TOPIC,
+	PART_PARTITION,
+	PART_OFFSET,
+	PART_TIMESTAMP,
+	PART_TIMESTAMP_TYPE,
+	PART_HEADERS
+} Part;
+
+static const char *const part_names[] = {
+	"key", "value", "topic", "partition", "offset", "timestamp", "timestamp_type", "headers", NULL
+};
+
+/* One column that is filled. */
+typedef struct Column
+{
+	int			index;			/* in the tuple, from 0 */
+	Part		part;
+	Oid			type;			/* base type of a domain */
+	bool		plain;			/* no domain: our own forms will do */
+	LhConverter converter;		/* for text forms */
+	const char *name;
+} Column;
+
+struct LhKafkaReader
+{
+	int			column_count;
+	Column	   *columns;
+	bool		may_raise;
+	const LhKafkaMessage *messages;
+	const LhKafkaPlace *places;
+	StringInfoData text;		/* headers as JSON text */
+};
+
+static void add_column(LhKafkaReader *reader, TupleDesc tupdesc, int index, Part part);
+static bool fill_record(void *arg, int i, Datum *values, bool *nulls,
+						LhError *error, const char **column);
+static void place_record(void *arg, int i, LhPlace *place);
+
+/*
+ * mapped_part returns the part that fills a column, or -1.
+ */
+static int
+mapped_part(Jsonb *options, const char *column)
+{
+	JsonbValue *columns = options == NULL ? NULL
+		: getKeyJsonValueFromContainer(&options->root, "columns", strlen("columns"), NULL);
+
+	if (columns != NULL && columns->type == jbvBinary)
+	{
+		JsonbValue *part = getKeyJsonValueFromContainer(columns->val.binary.data,
+														column, strlen(column), NULL);
+
+		if (part != NULL && part->type == jbvString)
+		{
+			for (int p = 0; part_names[p] != NULL; p++)
+			{
+				if (strlen(part_names[p]) == part->val.string.len &&
+					strncmp(part_names[p], part->val.string.val, part->val.string.len) == 0)
+					return p;
+			}
+		}
+	}
+	for (int p = 0; part_names[p] != NULL; p++)
+	{
+		if (strcmp(part_names[p], column) == 0)
+			return p;
+	}
+	return -1;
+}
+
+/*
+ * check_mapping checks that the option "columns" names columns that the source
+ * can fill, and parts that exist.
+ */
+static void
+check_mapping(TupleDesc tupdesc, const bool *fillable, Jsonb *options)
+{
+	JsonbValue *columns = options == NULL ? NULL
+		: getKeyJsonValueFromContainer(&options->root, "columns", strlen("columns"), NULL);
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	item;
+	char	   *name = NULL;
+
+	if (columns == NULL || columns->type == jbvNull)
+		return;
+	if (columns->type != jbvBinary || !JsonContainerIsObject(columns->val.binary.data))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"columns\" must be an object"),
+				 errhint("For example {\"columns\": {\"event_time\": \"timestamp\"}}.")));
+	iterator = JsonbIteratorInit(columns->val.binary.data);
+	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
+	{
+		char	   *part;
+		int			found = -1;
+
+		if (token == WJB_KEY)
+			name = pnstrdup(item.val.string.val, item.val.string.len);
+		if (token != WJB_VALUE)
+			continue;
+		if (item.type != jbvString)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("option \"columns\" must give a part of the message for column \"%s\"", name)));
+		part = pnstrdup(item.val.string.val, item.val.string.len);
+		for (int p = 0; part_names[p] != NULL; p++)
+		{
+			if (strcmp(part, part_names[p]) == 0)
+				found = p;
+		}
+		if (found < 0)
+			lh_options_refuse(part, part_names, "part of a Kafka message");
+		found = -1;
+		for (int i = 0; i < tupdesc->natts; i++)
+		{
+			Form_pg_attribute attribute = TupleDescAttr(tupdesc, i);
+
+			if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0)
+				found = i;
+		}
+		if (found < 0 || (fillable != NULL && !fillable[found]))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("option \"columns\" names column \"%s\", which a source cannot fill", name),
+					 errdetail(found < 0 ? "The target table has no such column."
+							   : "The column is generated or kept by lakehouse.")));
+	}
+}
+
+/*
+ * lh_kafka_reader_open decides which column takes which part; see the header.
+ */
+LhKafkaReader *
+lh_kafka_reader_open(TupleDesc tupdesc, const bool *fillable, Jsonb *options)
+{
+	LhKafkaReader *reader = palloc0(sizeof(LhKafkaReader));
+	bool		has_value = false;
+
+	check_mapping(tupdesc, fillable, options);
+	reader->columns = palloc0(sizeof(Column) * Max(tupdesc->natts, 1));
+	initStringInfo(&reader->text);
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(tupdesc, i);
+		int			part;
+
+		if (attribute->attisdropped || attribute->attgenerated != '\0' ||
+			strcmp(NameStr(attribute->attname), LH_LOAD_COLUMN) == 0 ||
+			(fillable != NULL && !fillable[i]))
+			continue;
+		part = mapped_part(options, NameStr(attribute->attname));
+		if (part < 0)
+			continue;
+		add_column(reader, tupdesc, i, (Part) part);
+		if (part == PART_VALUE)
+			has_value = true;
+	}
+	if (!has_value)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("target table has no column for the value of a message"),
+				 errhint("Add a column \"value\", or name one with the option {\"columns\": {\"name\": \"value\"}}.")));
+	return reader;
+}
+
+/*
+ * check_type raises unless a column of that type can hold the part.
+ */
+static void
+check_type(const Column *column, int32 typmod)
+{
+	const char *wanted = NULL;
+	bool		is_text = column->type == TEXTOID || column->type == VARCHAROID;
+	bool		is_json = column->type == JSONOID || column->type == JSONBOID;
+	bool		is_int = column->type == INT2OID || column->type == INT4OID || column->type == INT8OID;
+
+	switch (column->part)
+	{
+		case PART_KEY:
+		case PART_VALUE:
+		case PART_TOPIC:
+			break;
+		case PART_PARTITION:
+			if (column->type != INT4OID && column->type != INT8OID)
+				wanted = "integer or bigint";
+			break;
+		case PART_OFFSET:
+			if (column->type != INT8OID)
+				wanted = "bigint";
+			break;
+		case PART_TIMESTAMP:
+			/* fewer than three digits would cut the milliseconds */
+			if ((column->type != TIMESTAMPTZOID && column->type != TIMESTAMPOID &&
+				 column->type != INT8OID) || (typmod >= 0 && typmod < 3))
+				wanted = "timestamptz, timestamp (with milliseconds) or bigint";
+			break;
+		case PART_TIMESTAMP_TYPE:
+			if (!is_int && !is_text)
+				wanted = "integer or text";
+			break;
+		case PART_HEADERS:
+			if (!is_json && !is_text)
+				wanted = "jsonb, json or text";
+			break;
+	}
+	if (wanted != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("column \"%s\" of type %s cannot hold the %s of a message",
+						column->name, format_type_be(column->type), part_names[column->part]),
+				 errhint("Use type %s.", wanted)));
+}
+
+static void
+add_column(LhKafkaReader *reader, TupleDesc tupdesc, int index, Part part)
+{
+	Form_pg_attribute attribute = TupleDescAttr(tupdesc, index);
+	Column	   *column = &reader->columns[reader->column_count++];
+	bool		as_text;
+
+	column->index = index;
+	column->part = part;
+	column->name = pstrdup(NameStr(attribute->attname));
+	as_text = part == PART_KEY || part == PART_VALUE || part == PART_TOPIC || part == PART_HEADERS;
+	/* numbers and times are stored without the checks of a domain */
+	column->type = as_text ? getBaseType(attribute->atttypid) : attribute->atttypid;
+	check_type(column, attribute->atttypmod);
+	/* a domain may have checks, a typmod may cut: the converter knows */
+	column->plain = column->type == attribute->atttypid && attribute->atttypmod < 0;
+	lh_converter_init(&column->converter, attribute, CurrentMemoryContext);
+	if (column->plain && (column->type == BYTEAOID || !as_text))
+		return;
+	/* a character may be missing in the server's encoding */
+	if (column->converter.may_raise ||
+		(GetDatabaseEncoding() != PG_UTF8 && GetDatabaseEncoding() != PG_SQL_ASCII))
+		reader->may_raise = true;
+}
+
+bool
+lh_kafka_reader_may_raise(const LhKafkaReader *reader)
+{
+	return reader->may_raise;
+}
+
+void
+lh_kafka_reader_records(LhKafkaReader *reader, const LhKafkaMessage *messages,
+						int count, const LhKafkaPlace *places, LhRecords *records)
+{
+	reader->messages = messages;
+	reader->places = places;
+	records->count = count;
+	records->reader = reader;
+	records->fill = fill_record;
+	records->place = place_record;
+}
+
+static Datum
+make_varlena(const char *data, Size length)
+{
+	struct varlena *result = palloc(VARHDRSZ + length);
+
+	SET_VARSIZE(result, VARHDRSZ + length);
+	memcpy(VARDATA(result), data, length);
+	return PointerGetDatum(result);
+}
+
+/*
+ * fill_text converts text of a message: UTF-8 without NUL, or a soft error.
+ */
+static bool
+fill_text(Column *column, const char *data, Size length, Datum *value, LhError *error)
+{
+	int			good;
+
+	good = pg_encoding_verifymbstr(PG_UTF8, data, (int) length);
+	if (good < length)
+		return lh_error_set(error, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+							data[good] == '\0'
+							? "%s of the message holds a NUL byte at position %d"
+							: "%s of the message is not UTF-8 at byte %d",
+							part_names[column->part], good + 1);
+	if (GetDatabaseEncoding() != PG_UTF8)
+	{
+		char	   *converted;
+
+		converted = (char *) pg_do_encoding_conversion((unsigned char *) unconstify(char *, data),
+													   (int) length, PG_UTF8, GetDatabaseEncoding());
+		/* the same pointer comes back when there was nothing to do */
+		if (converted != data)
+			length = strlen(converted);
+		data = converted;
+	}
+	if (column->plain && column->type == TEXTOID)
+	{
+		*value = make_varlena(data, length);
+		return true;
+	}
+	return lh_convert(&column->converter, data, (int) length, value, error);
+}
+
+/*
+ * fill_bytes stores key or value: as they are into bytea, else as text.
+ */
+static bool
+fill_bytes(Column *column, const char *data, Size length, Datum *value, bool *isnull,
+		   LhError *error)
+{
+	*isnull = data == NULL;
+	if (data == NULL)
+	{
+		*value = (Datum) 0;
+		return true;
+	}
+	if (column->type == BYTEAOID && column->plain)
+	{
+		*value = make_varlena(data, length);
+		return true;
+	}
+	return fill_text(column, data, length, value, error);
+}
+
+/*
+ * fill_timestamp stores milliseconds since 1970 in the column's form.
+ */
+static bool
+fill_timestamp(Column *column, int64 milliseconds, int type, Datum *value, bool *isnull,
+			   LhError *error)
+{
+	static const int64 epoch_ms = (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+	int64		microseconds;
+
+	*isnull = type < 0 || milliseconds == -1;
+	*value = Int64GetDatum(milliseconds);
+	if (*isnull || column->type == INT8OID)
+		return true;
+	if (milliseconds < PG_INT64_MIN + epoch_ms ||
+		__builtin_mul_overflow(milliseconds - epoch_ms, INT64CONST(1000), &microseconds) ||
+		!IS_VALID_TIMESTAMP(microseconds))
+		return lh_error_set(error, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
+							"timestamp of the message is out of range: " INT64_FORMAT " ms",
+							milliseconds);
+	*value = TimestampTzGetDatum(microseconds);
+	return true;
+}
+
+static bool
+fill_timestamp_type(Column *column, int type, Datum *value, bool *isnull)
+{
+	*isnull = type < 0;
+	*value = (Datum) 0;
+	if (*isnull)
+		return true;
+	if (column->type == INT2OID)
+		*value = Int16GetDatum((int16) type);
+	else if (column->type == INT4OID)
+		*value = Int32GetDatum(type);
+	else if (column->type == INT8OID)
+		*value = Int64GetDatum((int64) type);
+	else
+		*value = CStringGetTextDatum(type == 0 ? "CreateTime" : "LogAppendTime");
+	return true;
+}
+
+/*
+ * append_header appends one header: its value as text if it is text, in base64
+ * under another name if it is not.
+ */
+static bool
+append_header(StringInfo text, const char *name, const char *value, Size length, LhError *error)
+{
+	if (pg_encoding_verifymbstr(PG_UTF8, name, strlen(name)) < strlen(name))
+		return lh_error_set(error, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+							"name of a header of the message is not UTF-8");
+	appendStringInfoString(text, "{\"key\": ");
+	escape_json(text, name);
+	if (value == NULL)
+		appendStringInfoString(text, ", \"value\": null}");
+	else if (pg_encoding_verifymbstr(PG_UTF8, value, (int) length) == length)
+	{
+		char	   *copy = pnstrdup(value, length);
+
+		appendStringInfoString(text, ", \"value\": ");
+		escape_json(text, copy);
+		appendStringInfoChar(text, '}');
+	}
+	else
+	{
+		int			size = pg_b64_enc_len((int) length);
+		char	   *base64 = palloc(size + 1);
+
+		size = pg_b64_encode(value, (int) length, base64, size);
+		appendStringInfo(text, ", \"value_base64\": \"%.*s\"}", size, base64);
+	}
+	return true;
+}
+
+static bool
+fill_headers(LhKafkaReader *reader, Column *column, const LhKafkaMessage *message,
+			 Datum *value, bool *isnull, LhError *error)
+{
+	int			count = lh_kafka_headers(message);
+	const char *name;
+	const char *bytes;
+	Size		length;
+
+	*isnull = count == 0;
+	*value = (Datum) 0;
+	if (count == 0)
+		return true;
+	resetStringInfo(&reader->text);
+	appendStringInfoChar(&reader->text, '[');
+	for (int i = 0; i < count && lh_kafka_header(message, i, &name, &bytes, &length); i++)
+	{
+		if (i > 0)
+			appendStringInfoString(&reader->text, ", ");
+		if (!append_header(&reader->text, name, bytes, length, error))
+			return false;
+	}
+	appendStringInfoChar(&reader->text, ']');
+	return fill_text(column, reader->text.data, reader->text.len, value, error);
+}
+
+/*
+ * fill_record turns message i into a row; see LhRecords.
+ */
+static bool
+fill_record(void *arg, int i, Datum *values, bool *nulls, LhError *error, const char **column_name)
+{
+	LhKafkaReader *reader = arg;
+	const LhKafkaMessage *message = &reader->messages[i];
+	const LhKafkaPlace *place = &reader->places[message->slot];
+
+	*column_name = NULL;
+	if (message->key_length + message->value_length > (Size) lh_max_record_size * 1024)
+		return lh_error_set(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+							"message is longer than lakehouse.max_record_size: %zu bytes",
+							message->key_length + message->value_length);
+	for (int c = 0; c < reader->column_count; c++)
+	{
+		Column	   *column = &reader->columns[c];
+		Datum	   *value = &values[column->index];
+		bool	   *isnull = &nulls[column->index];
+		bool		good = true;
+
+		switch (column->part)
+		{
+			case PART_KEY:
+				good = fill_bytes(column, message->key, message->key_length, value, isnull, error);
+				break;
+			case PART_VALUE:
+				good = fill_bytes(column, message->value, message->value_length, value, isnull, error);
+				break;
+			case PART_TOPIC:
+				good = fill_bytes(column, place->topic, strlen(place->topic), value, isnull, error);
+				break;
+			case PART_PARTITION:
+				*isnull = false;
+				*value = column->type == INT8OID ? Int64GetDatum((int64) place->partition)
+					: Int32GetDatum(place->partition);
+				break;
+			case PART_OFFSET:
+				*isnull = false;
+				*value = Int64GetDatum(message->offset);
+				break;
+			case PART_TIMESTAMP:
+				good = fill_timestamp(column, message->timestamp, message->timestamp_type,
+									  value, isnull, error);
+				break;
+			case PART_TIMESTAMP_TYPE:
+				good = fill_timestamp_type(column, message->timestamp_type, value, isnull);
+				break;
+			case PART_HEADERS:
+				good = fill_headers(reader, column, message, value, isnull, error);
+				break;
+		}
+		if (!good)
+		{
+			*column_name = column->name;
+			return false;
+		}
+	}
+	return true;
+}
+
+static void
+place_record(void *arg, int i, LhPlace *place)
+{
+	LhKafkaReader *reader = arg;
+	const LhKafkaMessage *message = &reader->messages[i];
+
+	memset(place, 0, sizeof(LhPlace));
+	place->byte_offset = -1;
+	place->topic = reader->places[message->slot].topic;
+	place->partition = reader->places[message->slot].partition;
+	place->offset = message->offset;
+	place->raw = message->value;
+	place->raw_length = message->value_length;
+}

@@ -1,0 +1,41 @@
+/*
+ * kafka_reader.h
+ *	  Kafka messages as records of a bronze table.
+ */
+#ifndef LH_KAFKA_READER_H
+#define LH_KAFKA_READER_H
+
+#include "access/tupdesc.h"
+#include "utils/jsonb.h"
+
+#include "source/kafka_client.h"
+#include "source/record.h"
+
+typedef struct LhKafkaReader LhKafkaReader;
+
+/* names of a partition; index = slot of the messages */
+typedef struct LhKafkaPlace
+{
+	const char *topic;
+	int32		partition;
+} LhKafkaPlace;
+
+/*
+ * lh_kafka_reader_open decides which column takes which part of a message: a
+ * column is filled by the part of its name, unless the option "columns" says
+ * otherwise.  fillable (NULL = all) tells which columns a source may fill.
+ * Lives in the current context.  Raises 42703 (no such column or part, or no
+ * column for the value), 42804 (type that cannot hold the part).
+ */
+extern LhKafkaReader *lh_kafka_reader_open(TupleDesc tupdesc, const bool *fillable,
+										   Jsonb *options);
+
+/* can the conversion to any column raise? */
+extern bool lh_kafka_reader_may_raise(const LhKafkaReader *reader);
+
+/* the messages as records; they and places stay the caller's */
+extern void lh_kafka_reader_records(LhKafkaReader *reader, const LhKafkaMessage *messages,
+									int count, const LhKafkaPlace *places,
+									LhRecords *records);
+
+#endif							/* LH_KAFKA_READER_H */
