@@ -33,6 +33,15 @@
 #define lh_executor_run(desc) ExecutorRun(desc, ForwardScanDirection, 0, true)
 #endif
 
+/* 16 as well */
+#if PG_VERSION_NUM < 160000
+#define lh_database_ownercheck(database, role) pg_database_ownercheck(database, role)
+#define lh_database_aclcheck(database, role, mode) pg_database_aclcheck(database, role, mode)
+#else
+#define lh_database_ownercheck(database, role) object_ownercheck(DatabaseRelationId, database, role)
+#define lh_database_aclcheck(database, role, mode) object_aclcheck(DatabaseRelationId, database, role, mode)
+#endif
+
 /*
  * PostgreSQL 16 has input functions that report bad input softly, and changed
  * the interface of the date and time parser that we call without them.  Retired

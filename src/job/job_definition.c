@@ -17,9 +17,9 @@
 #include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
-#include "utils/varlena.h"
 
 #include "catalog/catalog_access.h"
+#include "catalog/options.h"
 #include "job/job.h"
 
 #define MAX_TASKS 1000
@@ -136,30 +136,14 @@ join_path(const char *path, const char *field)
 static char *
 suggest(const char *name, const char *const *candidates, int count)
 {
-	const char *best = NULL;
-	int			length = strlen(name);
-	int			limit = Min(4, 1 + length / 3);
+	const char **list = palloc(sizeof(char *) * (count + 1));
+	const char *closest;
 
-	if (length > 100)
-		return NULL;
-	for (int i = 0; i < count; i++)
-	{
-		int			candidate = strlen(candidates[i]);
-		int			distance;
-
-		if (candidate > 200)
-			continue;
-		distance = varstr_levenshtein_less_equal(name, length, candidates[i], candidate,
-												 1, 1, 1, limit, true);
-		if (distance <= limit)
-		{
-			best = candidates[i];
-			limit = distance - 1;
-			if (limit < 0)
-				break;
-		}
-	}
-	return best ? psprintf("Did you mean \"%s\"?", best) : NULL;
+	if (count > 0)
+		memcpy(list, candidates, sizeof(char *) * count);
+	list[count] = NULL;
+	closest = lh_options_closest(name, list);
+	return closest ? psprintf("Did you mean \"%s\"?", closest) : NULL;
 }
 
 static void

@@ -119,7 +119,15 @@ lh_task_execute(const LhJobRun *run, const LhTask *task, bool nonatomic)
 
 		current_parameters = lh_task_parameters(run, task);
 		if (nonatomic)
+		{
+			/* statements take their own snapshots: a procedure cannot commit
+			 * under one of ours */
+			if (task->kind != LH_TASK_SQL)
+				PushActiveSnapshot(GetTransactionSnapshot());
 			result = do_work(task, true);
+			if (task->kind != LH_TASK_SQL)
+				PopActiveSnapshot();
+		}
 		else
 		{
 			lh_identity_role(&identity, run->owner, run->path);
@@ -185,8 +193,10 @@ end_part(bool nonatomic)
 
 	if (nonatomic)
 	{
+		PopActiveSnapshot();
 		CommitTransactionCommand();
 		StartTransactionCommand();
+		PushActiveSnapshot(GetTransactionSnapshot());
 		MemoryContextSwitchTo(context);
 	}
 	else

@@ -1,0 +1,688 @@
+/*
+ * scheduler.c
+ *	  Decides what runs in the background in one database.
+ *
+ * Logs in as the bootstrap superuser, and therefore runs nothing but our own
+ * statements: whatever a user named is run by a worker that has logged in as
+ * its owner.
+ *
+ * Each pass looks at all there is and starts what is missing, so nothing
+ * depends on a signal being seen: signals only make the next pass come sooner.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#include "bronze/ingest.h"
+#include "catalog/catalog_access.h"
+#include "compat.h"
+#include "flow/flow.h"
+#include "guc.h"
+#include "job/job.h"
+#include "worker/worker.h"
+
+/* without a wake-up the next pass comes after this */
+#define PASS_MS 1000
+/* with many wake-ups not more often than this */
+#define PASS_MIN_MS 20
+/* a worker that lived for this long has not failed at once */
+#define HEALTHY_MS 60000
+
+#pragma weak lh_flow_order
+
+/* Workers that died, and when the next one may be started. */
+typedef struct BackOff
+{
+	LhWorkerKind kind;
+	int64		object;
+	int			delay_ms;
+	TimestampTz next;
+} BackOff;
+
+/* One pass. */
+typedef struct Pass
+{
+	LhSlot	   *slots;			/* as they were when the pass began */
+	int			nslots;
+	int			workers;		/* of this database, those started now included */
+	int			waiting[LH_WORKER_TASK + 1];	/* by kind: not started for lack of a place */
+} Pass;
+
+/* when the next pass must come because the delay of a retry is over */
+static TimestampTz next_due = DT_NOEND;
+
+static List *back_offs = NIL;
+static List *(*volatile to_flows) (bool) = lh_flow_order;
+
+static long time_to_wait(void);
+static bool extension_exists(void);
+static bool try_pass(MemoryContext context);
+static void do_pass(void);
+static void review_slots(Pass *pass);
+static void note_death(const LhSlot *slot);
+static BackOff *find_back_off(LhWorkerKind kind, int64 object);
+static bool start(Pass *pass, const LhWorkerConfig *config, int places);
+static LhSlot *find_slot(const Pass *pass, LhWorkerKind kind, int64 object, int *index);
+static void serve_flows(Pass *pass);
+static void serve_jobs(Pass *pass);
+static void try_serve_run(Pass *pass, int64 run_id, bool *known);
+static void serve_run(Pass *pass, int64 run_id, bool *known);
+static void serve_attempt(Pass *pass, const LhJobRun *run, int task);
+static bool has_task_worker(const LhSlot *slots, int count, const LhWorkerConfig *config);
+static void close_crashed_attempts(LhJobRun *run);
+static void stop_tasks_of_closed_runs(const Pass *pass, List *runs);
+static void serve_sources(Pass *pass);
+static void show_waiting(const Pass *pass);
+static char *login_obstacle(Oid role);
+
+/*
+ * lh_scheduler_run serves the database until it is told to leave or the
+ * extension is dropped.
+ */
+void
+lh_scheduler_run(const LhWorkerConfig *config)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "lakehouse scheduler",
+												  ALLOCSET_DEFAULT_SIZES);
+
+	while (!lh_slot_stop_requested())
+	{
+		TimestampTz begun = GetCurrentTimestamp();
+		long		spent;
+
+		MemoryContextReset(context);
+		MemoryContextSwitchTo(context);
+		if (!extension_exists())
+			lh_worker_exit(LH_OUTCOME_NO_EXTENSION);
+		if (!try_pass(context))
+		{
+			/* an extension dropped in mid-pass is no failure */
+			if (!extension_exists())
+				lh_worker_exit(LH_OUTCOME_NO_EXTENSION);
+			if (lh_worker_wait(PASS_MS, "LakehouseScheduler"))
+				break;
+		}
+		spent = TimestampDifferenceMilliseconds(begun, GetCurrentTimestamp());
+		if (spent < PASS_MIN_MS)
+			pg_usleep((PASS_MIN_MS - spent) * 1000L);
+		if (lh_worker_wait(time_to_wait(), "LakehouseScheduler"))
+			break;
+	}
+}
+
+static long
+time_to_wait(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (next_due == DT_NOEND)
+		return PASS_MS;
+	return Min(PASS_MS, Max(1, TimestampDifferenceMilliseconds(now, next_due)));
+}
+
+static bool
+extension_exists(void)
+{
+	bool		exists;
+
+	lh_worker_begin("extension");
+	exists = OidIsValid(get_extension_oid("lakehouse", true)) &&
+		OidIsValid(get_namespace_oid("lakehouse", true));
+	lh_worker_commit();
+	return exists;
+}
+
+static bool
+try_pass(MemoryContext context)
+{
+	volatile bool ok = true;
+
+	PG_TRY();
+	{
+		do_pass();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(context);
+		/* a table that is gone: see first whether the extension is */
+		if (error->sqlerrcode != ERRCODE_UNDEFINED_TABLE && error->sqlerrcode != ERRCODE_UNDEFINED_OBJECT)
+		{
+			error->elevel = LOG;
+			ThrowErrorData(error);
+		}
+		ok = false;
+	}
+	PG_END_TRY();
+	return ok;
+}
+
+/*
+ * do_pass looks at everything once.  Flows and tasks come before sources: they
+ * end, and so give their place back.
+ */
+static void
+do_pass(void)
+{
+	Pass		pass = {0};
+
+	next_due = DT_NOEND;
+	review_slots(&pass);
+	serve_flows(&pass);
+	serve_jobs(&pass);
+	serve_sources(&pass);
+	show_waiting(&pass);
+}
+
+/* -------------------------------------------------------------- the workers */
+
+/*
+ * review_slots counts the workers of this database and takes note of those that
+ * have ended.
+ */
+static void
+review_slots(Pass *pass)
+{
+	pass->slots = lh_slots_copy(&pass->nslots);
+	for (int i = 0; i < pass->nslots; i++)
+	{
+		LhSlot	   *slot = &pass->slots[i];
+
+		if (slot->state == LH_SLOT_FREE || slot->config.database != MyDatabaseId ||
+			slot->config.kind == LH_WORKER_SCHEDULER)
+			continue;
+		lh_worker_check_started(slot, i);
+		if (slot->state == LH_SLOT_DONE)
+		{
+			if (slot->outcome == LH_OUTCOME_DIED && !slot->stop)
+				note_death(slot);
+			lh_slot_free(i, slot->generation);
+		}
+		else
+			pass->workers++;
+	}
+}
+
+/*
+ * note_death puts off the next worker for the same object, and shows why.  A
+ * task is left to close_crashed_attempts.
+ */
+static void
+note_death(const LhSlot *slot)
+{
+	BackOff    *back_off = find_back_off(slot->config.kind, slot->config.object);
+
+	if (slot->config.kind == LH_WORKER_TASK)
+		return;
+	if (back_off == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		back_off = palloc0(sizeof(BackOff));
+		back_off->kind = slot->config.kind;
+		back_off->object = slot->config.object;
+		back_offs = lappend(back_offs, back_off);
+		MemoryContextSwitchTo(old);
+	}
+	back_off->delay_ms = Min(Max(back_off->delay_ms * 2, 1000), HEALTHY_MS);
+	back_off->next = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), back_off->delay_ms);
+	if (slot->config.kind == LH_WORKER_SOURCE)
+	{
+		lh_worker_begin("failure");
+		lh_source_failed((int32) slot->config.object, ERRCODE_ADMIN_SHUTDOWN,
+						 "the worker of the source ended abnormally; the server log says why");
+		lh_worker_commit();
+	}
+}
+
+static BackOff *
+find_back_off(LhWorkerKind kind, int64 object)
+{
+	ListCell   *cell;
+
+	foreach(cell, back_offs)
+	{
+		BackOff    *back_off = lfirst(cell);
+
+		if (back_off->kind != kind || back_off->object != object)
+			continue;
+		/* long past: forgiven */
+		if (TimestampDifferenceExceeds(back_off->next, GetCurrentTimestamp(), HEALTHY_MS))
+			back_off->delay_ms = 0;
+		return back_off;
+	}
+	return NULL;
+}
+
+/*
+ * start starts a worker if fewer than "places" are there and its object is not
+ * in back-off; false if it has to wait.
+ */
+static bool
+start(Pass *pass, const LhWorkerConfig *config, int places)
+{
+	BackOff    *back_off = find_back_off(config->kind, config->object);
+
+	if (back_off && back_off->next > GetCurrentTimestamp())
+		return false;
+	if (pass->workers >= places || !lh_worker_start(config))
+	{
+		pass->waiting[config->kind]++;
+		return false;
+	}
+	pass->workers++;
+	return true;
+}
+
+static LhSlot *
+find_slot(const Pass *pass, LhWorkerKind kind, int64 object, int *index)
+{
+	for (int i = 0; i < pass->nslots; i++)
+	{
+		LhSlot	   *slot = &pass->slots[i];
+
+		if ((slot->state == LH_SLOT_STARTING || slot->state == LH_SLOT_ALIVE) &&
+			slot->config.database == MyDatabaseId &&
+			slot->config.kind == kind && slot->config.object == object)
+		{
+			*index = i;
+			return slot;
+		}
+	}
+	return NULL;
+}
+
+/*
+ * login_obstacle tells why a worker cannot log in as the role, or NULL.
+ */
+static char *
+login_obstacle(Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	Form_pg_authid form;
+	char	   *result = NULL;
+
+	if (!HeapTupleIsValid(tuple))
+		return psprintf("role with OID %u does not exist", role);
+	form = (Form_pg_authid) GETSTRUCT(tuple);
+	if (!form->rolcanlogin)
+		result = psprintf("role \"%s\" is not permitted to log in", NameStr(form->rolname));
+	else if (lh_database_aclcheck(MyDatabaseId, role, ACL_CONNECT) != ACLCHECK_OK)
+		result = psprintf("role \"%s\" has no right to connect to database \"%s\"",
+						  NameStr(form->rolname), get_database_name(MyDatabaseId));
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* -------------------------------------------------------------------- flows */
+
+/*
+ * serve_flows starts a worker for each owner of due flows that has none, and
+ * wakes those that are there.
+ */
+static void
+serve_flows(Pass *pass)
+{
+	List	   *owners = NIL;
+	ListCell   *cell;
+
+	if (to_flows == NULL)
+		return;
+	lh_worker_begin("flows");
+	foreach(cell, lh_flow_order(true))
+	{
+		LhFlow	   *flow = lh_flow_get(lfirst_int(cell));
+		char	   *obstacle;
+
+		if (list_member_oid(owners, flow->owner))
+			continue;
+		obstacle = login_obstacle(flow->owner);
+		if (obstacle)
+			lh_flow_failed(flow->flow_id, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, obstacle);
+		else
+			owners = lappend_oid(owners, flow->owner);
+	}
+	lh_worker_commit();
+
+	foreach(cell, owners)
+	{
+		LhWorkerConfig config = {0};
+		int			index;
+
+		if (find_slot(pass, LH_WORKER_FLOW, lfirst_oid(cell), &index))
+		{
+			lh_wake_workers(MyDatabaseId, false);
+			continue;
+		}
+		config.kind = LH_WORKER_FLOW;
+		config.database = MyDatabaseId;
+		config.role = lfirst_oid(cell);
+		config.object = lfirst_oid(cell);
+		lh_worker_begin("flows");
+		strlcpy(config.name, GetUserNameFromId(config.role, false), sizeof(config.name));
+		lh_worker_commit();
+		start(pass, &config, lh_max_workers);
+	}
+}
+
+/* --------------------------------------------------------------------- jobs */
+
+static void
+serve_jobs(Pass *pass)
+{
+	List	   *runs;
+	List	   *running = NIL;
+	ListCell   *cell;
+
+	lh_worker_begin("jobs");
+	runs = lh_job_run_open();
+	lh_worker_commit();
+	foreach(cell, runs)
+	{
+		int64	   *run_id = lfirst(cell);
+		bool		known = false;
+
+		try_serve_run(pass, *run_id, &known);
+		if (known)
+			running = lappend(running, run_id);
+	}
+	stop_tasks_of_closed_runs(pass, running);
+}
+
+/*
+ * try_serve_run ends a run that cannot go on, so that it does not stop others.
+ */
+static void
+try_serve_run(Pass *pass, int64 run_id, bool *known)
+{
+	MemoryContext context = CurrentMemoryContext;
+
+	PG_TRY();
+	{
+		serve_run(pass, run_id, known);
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(context);
+		/* whoever holds a lock on it will be done in time for the next pass */
+		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
+		{
+			lh_worker_begin("failure");
+			lh_job_run_fail(run_id, error->message);
+			lh_worker_commit();
+		}
+		*known = true;
+	}
+	PG_END_TRY();
+}
+
+/*
+ * serve_run brings one run forward and starts workers for what is ready.
+ * *known is set if the run is (or may be) still open.
+ */
+static void
+serve_run(Pass *pass, int64 run_id, bool *known)
+{
+	LhJobRun   *run;
+	bool		done = false;
+
+	*known = true;
+	lh_worker_begin("run");
+	run = lh_job_run_load(run_id, true);
+	if (run && strcmp(run->state, "queued") == 0 && lh_job_run_begin(run_id))
+		run = lh_job_run_load(run_id, true);
+	if (run && strcmp(run->state, "running") == 0)
+	{
+		close_crashed_attempts(run);
+		done = lh_job_run_advance(run);
+	}
+	lh_worker_commit();
+	if (run && strcmp(run->state, "queued") != 0 && strcmp(run->state, "running") != 0)
+		*known = false;
+	if (run == NULL || done || strcmp(run->state, "running") != 0)
+		return;
+
+	for (int i = 0; i < run->definition->ntasks; i++)
+	{
+		if (run->attempts[i].state == LH_TASK_QUEUED)
+			serve_attempt(pass, run, i);
+		else if (run->attempts[i].state == LH_TASK_WAITING_FOR_RETRY)
+			next_due = Min(next_due, run->attempts[i].not_before);
+	}
+}
+
+/*
+ * serve_attempt starts the worker of a queued attempt that has none.
+ */
+static void
+serve_attempt(Pass *pass, const LhJobRun *run, int task)
+{
+	LhWorkerConfig config = {0};
+	char	   *obstacle;
+
+	config.kind = LH_WORKER_TASK;
+	config.database = MyDatabaseId;
+	config.role = run->owner;
+	config.object = run->run_id;
+	config.attempt = run->attempts[task].attempt;
+	strlcpy(config.name, run->job_name, sizeof(config.name));
+	strlcpy(config.task_key, run->definition->tasks[task].key, sizeof(config.task_key));
+	if (has_task_worker(pass->slots, pass->nslots, &config))
+		return;
+	lh_worker_begin("run");
+	obstacle = login_obstacle(run->owner);
+	if (obstacle)
+		lh_job_attempt_end(run->run_id, config.task_key, config.attempt, LH_TASK_FAILED, NULL,
+						   ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, obstacle);
+	lh_worker_commit();
+	if (obstacle == NULL)
+		start(pass, &config, lh_max_workers);
+}
+
+/*
+ * has_task_worker tells whether a worker for the attempt is there or coming.
+ */
+static bool
+has_task_worker(const LhSlot *slots, int count, const LhWorkerConfig *config)
+{
+	for (int i = 0; i < count; i++)
+		if ((slots[i].state == LH_SLOT_STARTING || slots[i].state == LH_SLOT_ALIVE) &&
+			slots[i].config.database == config->database &&
+			slots[i].config.kind == LH_WORKER_TASK &&
+			slots[i].config.object == config->object &&
+			slots[i].config.attempt == config->attempt &&
+			strcmp(slots[i].config.task_key, config->task_key) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * close_crashed_attempts ends attempts that are recorded as running but have no
+ * worker.  A worker has its slot before it says "running", so slots are looked
+ * at after the attempts were read.  One that has ended since wrote its end
+ * before it left its slot: the UPDATE then finds no running attempt.
+ */
+static void
+close_crashed_attempts(LhJobRun *run)
+{
+	static const char *const message = "the process ended before the task did";
+	int			count;
+	LhSlot	   *slots = lh_slots_copy(&count);
+
+	for (int i = 0; i < run->definition->ntasks; i++)
+	{
+		LhAttempt  *attempt = &run->attempts[i];
+		LhWorkerConfig config = {0};
+
+		if (attempt->state != LH_TASK_RUNNING)
+			continue;
+		config.database = MyDatabaseId;
+		config.object = run->run_id;
+		config.attempt = attempt->attempt;
+		strlcpy(config.task_key, run->definition->tasks[i].key, sizeof(config.task_key));
+		if (has_task_worker(slots, count, &config))
+			continue;
+		if (lh_job_attempt_end(run->run_id, config.task_key, attempt->attempt,
+							   LH_TASK_CRASHED, NULL, ERRCODE_ADMIN_SHUTDOWN, message))
+		{
+			attempt->state = LH_TASK_CRASHED;
+			attempt->error = pstrdup(message);
+		}
+	}
+}
+
+/*
+ * stop_tasks_of_closed_runs ends workers whose run was canceled.
+ */
+static void
+stop_tasks_of_closed_runs(const Pass *pass, List *runs)
+{
+	for (int i = 0; i < pass->nslots; i++)
+	{
+		const LhSlot *slot = &pass->slots[i];
+		bool		open = false;
+		ListCell   *cell;
+
+		if (slot->state != LH_SLOT_ALIVE || slot->config.database != MyDatabaseId ||
+			slot->config.kind != LH_WORKER_TASK)
+			continue;
+		foreach(cell, runs)
+			open = open || *(int64 *) lfirst(cell) == slot->config.object;
+		if (!open)
+			lh_slot_request_stop(i, slot->generation, true);
+	}
+}
+
+/* ------------------------------------------------------------------ sources */
+
+/*
+ * serve_sources starts a worker for each continuous source that may run and has
+ * none, and asks those to leave whose source was altered, paused or dropped.
+ * Two places are kept for flows and tasks, or sources could keep them out for
+ * ever.
+ */
+static void
+serve_sources(Pass *pass)
+{
+	static const Oid types[] = {TEXTOID};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		value;
+	LhCatalog	catalog;
+	LhWorkerConfig *wanted;
+	bool	   *due;
+	int			count;
+
+	lh_worker_begin("sources");
+	value = CStringGetTextDatum(lh_catalog_home());
+	lh_catalog_begin(&catalog);
+	count = (int) lh_catalog_run("SELECT s.source_id, s.owner, s.name, s.xmin::pg_catalog.text::pg_catalog.int8,"
+								 " t.retry_at IS NULL OR t.retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+								 " FROM lakehouse.source s LEFT JOIN lakehouse.source_state t"
+								 " ON t.source_id OPERATOR(pg_catalog.=) s.source_id"
+								 " WHERE s.trigger OPERATOR(pg_catalog.=) 'continuous'"
+								 " AND s.paused IS NULL AND s.home OPERATOR(pg_catalog.=) $1"
+								 " ORDER BY s.source_id", 1, types, &value, NULL);
+	wanted = MemoryContextAllocZero(context, sizeof(LhWorkerConfig) * Max(count, 1));
+	due = MemoryContextAllocZero(context, sizeof(bool) * Max(count, 1));
+	for (int i = 0; i < count; i++)
+	{
+		bool		isnull;
+
+		wanted[i].kind = LH_WORKER_SOURCE;
+		wanted[i].database = MyDatabaseId;
+		wanted[i].object = lh_catalog_int64(i, 1, 0);
+		wanted[i].role = lh_catalog_oid(i, 2);
+		strlcpy(wanted[i].name, lh_catalog_text(i, 3, CurrentMemoryContext), sizeof(wanted[i].name));
+		wanted[i].version = lh_catalog_int64(i, 4, 0);
+		due[i] = DatumGetBool(lh_catalog_value(i, 5, &isnull));
+	}
+	lh_catalog_end(&catalog);
+	lh_worker_commit();
+
+	for (int i = 0; i < pass->nslots; i++)
+	{
+		LhSlot	   *slot = &pass->slots[i];
+		bool		current = false;
+
+		if ((slot->state != LH_SLOT_STARTING && slot->state != LH_SLOT_ALIVE) ||
+			slot->config.database != MyDatabaseId || slot->config.kind != LH_WORKER_SOURCE)
+			continue;
+		for (int j = 0; j < count; j++)
+			current = current || (wanted[j].object == slot->config.object &&
+								  wanted[j].version == slot->config.version);
+		if (!current)
+			lh_slot_request_stop(i, slot->generation, false);
+	}
+	for (int i = 0; i < count; i++)
+	{
+		char	   *obstacle;
+		int			index;
+
+		if (!due[i] || find_slot(pass, LH_WORKER_SOURCE, wanted[i].object, &index))
+			continue;
+		lh_worker_begin("sources");
+		obstacle = login_obstacle(wanted[i].role);
+		if (obstacle)
+			lh_source_failed((int32) wanted[i].object, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, obstacle);
+		lh_worker_commit();
+		if (obstacle == NULL)
+			start(pass, &wanted[i], Max(1, lh_max_workers - 2));
+	}
+}
+
+/* ------------------------------------------------------------------ waiting */
+
+/*
+ * show_waiting says in lakehouse.worker_status, and once in the log, that
+ * something waits for a place.
+ */
+static void
+show_waiting(const Pass *pass)
+{
+	static bool shown = false;
+	int			total = 0;
+	char		note[128] = "";
+
+	for (int kind = 0; kind < lengthof(pass->waiting); kind++)
+		total += pass->waiting[kind];
+	if (total > 0)
+		snprintf(note, sizeof(note), "no worker free for %d sources, %d owners of flows, %d tasks",
+				 pass->waiting[LH_WORKER_SOURCE], pass->waiting[LH_WORKER_FLOW],
+				 pass->waiting[LH_WORKER_TASK]);
+	lh_slot_set_note(note);
+	if (total > 0 && !shown)
+		ereport(LOG,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("lakehouse: %s in database with OID %u", note, MyDatabaseId),
+				 errhint("Increase lakehouse.max_workers (now %d) or max_worker_processes (now %d).",
+						 lh_max_workers, max_worker_processes)));
+	shown = total > 0;
+}
+
+
+#pragma weak lh_flow_get
+#pragma weak lh_flow_failed
+#pragma weak lh_source_failed

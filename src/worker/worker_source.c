@@ -1,0 +1,170 @@
+/*
+ * worker_source.c
+ *	  A worker that reads one continuous source.
+ *
+ * No transaction is open while it waits.  Each batch is one transaction; after
+ * an error nothing of what was read ahead is used again: the worker records the
+ * failure, ends, and the scheduler starts another one when the back-off is
+ * over.  It leaves as soon as the source's definition is not the one it was
+ * started for.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+#include "bronze/ingest.h"
+#include "catalog/catalog_access.h"
+#include "fault.h"
+#include "worker/worker.h"
+
+/* how long one wait may last: as long as it takes to notice a request to stop */
+#define WAIT_MS 500
+
+static bool still_current(const LhWorkerConfig *config);
+static bool read_batch(const LhWorkerConfig *config, LhIngest *ingest);
+static void record_failure(const LhWorkerConfig *config, const ErrorData *error);
+static LhIngest *open_source(const LhWorkerConfig *config);
+
+/*
+ * lh_source_run reads until the source is paused, altered or dropped, or an
+ * error ends it.
+ */
+void
+lh_source_run(const LhWorkerConfig *config)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "lakehouse source",
+												  ALLOCSET_DEFAULT_SIZES);
+	LhIngest   *volatile ingest = NULL;
+	bool		more;
+
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		ingest = open_source(config);
+		for (more = ingest != NULL; more;)
+		{
+			if (lh_slot_stop_requested())
+				break;
+			lh_slot_set_working(false);
+			if (lh_ingest_wait(ingest, WAIT_MS))
+				more = read_batch(config, ingest);
+			lh_worker_interrupts();
+		}
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		EmitErrorReport();
+		FlushErrorState();
+		AbortCurrentTransaction();
+		MemoryContextSwitchTo(context);
+		if (ingest)
+			lh_ingest_aborted(ingest);
+		record_failure(config, error);
+	}
+	PG_END_TRY();
+	if (ingest)
+		lh_ingest_close(ingest);
+}
+
+/*
+ * open_source returns NULL if the source may not run any more.
+ */
+static LhIngest *
+open_source(const LhWorkerConfig *config)
+{
+	LhIngest   *ingest = NULL;
+
+	lh_worker_begin("open");
+	if (still_current(config))
+	{
+		LhSource   *source = lh_source_get((int32) config->object);
+
+		if (lh_source_obstacle(source) == NULL)
+			ingest = lh_ingest_open(source, true);
+	}
+	lh_worker_commit();
+	return ingest;
+}
+
+/*
+ * read_batch is one transaction; false if the source is not to be read on.
+ */
+static bool
+read_batch(const LhWorkerConfig *config, LhIngest *ingest)
+{
+	LhIngestCounts counts = {0};
+	bool		current;
+
+	lh_worker_begin("batch");
+	current = still_current(config);
+	if (current)
+	{
+		(void) lh_ingest_batch(ingest, &counts);
+		if (counts.loads > 0)
+			lh_source_succeeded((int32) config->object);
+		LH_FAULT("before-commit");
+	}
+	lh_worker_commit();
+	LH_FAULT("after-commit");
+	if (current)
+		lh_ingest_committed(ingest);
+	return current;
+}
+
+/*
+ * still_current tells whether the source is as it was when this worker was
+ * started: its row has not been written since.
+ */
+static bool
+still_current(const LhWorkerConfig *config)
+{
+	static const Oid types[] = {INT4OID, INT8OID};
+	Datum		values[2];
+	LhCatalog	catalog;
+	bool		current;
+
+	values[0] = Int32GetDatum((int32) config->object);
+	values[1] = Int64GetDatum(config->version);
+	lh_catalog_begin(&catalog);
+	current = lh_catalog_run("SELECT 1 FROM lakehouse.source"
+							 " WHERE source_id OPERATOR(pg_catalog.=) $1"
+							 " AND xmin::pg_catalog.text::pg_catalog.int8 OPERATOR(pg_catalog.=) $2"
+							 " AND paused IS NULL",
+							 2, types, values, NULL) > 0;
+	lh_catalog_end(&catalog);
+	return current;
+}
+
+/*
+ * record_failure tells the source's state, unless the error came from the
+ * source or the extension being dropped.
+ */
+static void
+record_failure(const LhWorkerConfig *config, const ErrorData *error)
+{
+	lh_worker_begin("failure");
+	if (still_current(config))
+		lh_source_failed((int32) config->object, error->sqlerrcode, error->message);
+	lh_worker_commit();
+}
+
+#pragma weak lh_source_get
+#pragma weak lh_source_obstacle
+#pragma weak lh_source_succeeded
+#pragma weak lh_source_failed
+#pragma weak lh_ingest_open
+#pragma weak lh_ingest_wait
+#pragma weak lh_ingest_batch
+#pragma weak lh_ingest_committed
+#pragma weak lh_ingest_aborted
+#pragma weak lh_ingest_close
