@@ -22,7 +22,7 @@ lh_options_closest(const char *name, const char *const *allowed)
 {
 	const char *closest = NULL;
 	int			length = strlen(name);
-	int			distance = Max(2, length / 2);
+	int			distance = length / 2;
 
 	if (length == 0 || length > NAMEDATALEN)
 		return NULL;

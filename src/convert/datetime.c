@@ -205,8 +205,7 @@ decode(const char *data, int length, const char *type, int *dtype,
 	lh_convert_cstring(data, length, text, sizeof(text));
 	code = ParseDateTime(text, work, sizeof(work), field, ftype, MAXDATEFIELDS, &fields);
 	if (code == 0 && has_missing_zone(field, ftype, fields))
-		return lh_error_set(error, ERRCODE_INVALID_PARAMETER_VALUE,
-							"time zone not recognized: \"%s\"", lh_convert_excerpt(data, length));
+		code = DTERR_BAD_FORMAT;
 	if (code == 0)
 		code = DecodeDateTime(field, ftype, fields, dtype, tm, fsec, zone);
 	if (code != 0)

@@ -394,14 +394,15 @@ parse_numeric(const char *p, const char *end, NumericShape *shape)
 		p++;
 	while (p < end && isspace((unsigned char) end[-1]))
 		end--;
-	if (is_word(p, end, "NaN"))
+	if (p < end && (*p | 0x20) == 'n' && is_word(p, end, "NaN"))
 	{
 		shape->special = true;
 		return PARSE_OK;
 	}
 	sign = p < end && (*p == '+' || *p == '-');
 	p += sign;
-	if (is_word(p, end, "Infinity") || is_word(p, end, "inf"))
+	if (p < end && (*p | 0x20) == 'i' &&
+		(is_word(p, end, "Infinity") || is_word(p, end, "inf")))
 	{
 		shape->special = shape->infinite = true;
 		return PARSE_OK;
@@ -445,8 +446,6 @@ parse_numeric(const char *p, const char *end, NumericShape *shape)
 		for (; p < end && isdigit((unsigned char) *p); p++)
 			if (exponent < INT_MAX / 2)
 				exponent = exponent * 10 + (*p - '0');
-		if (p != end)
-			return PARSE_SYNTAX;
 		if (exponent >= INT_MAX / 2)
 			return PARSE_RANGE;
 		if (negative)
@@ -489,14 +488,10 @@ numeric_fits(const NumericShape *shape, int32 typmod)
 	int			precision,
 				scale;
 
-	if (!shape->special)
-	{
-		if (shape->scale > NUMERIC_DSCALE_LIMIT ||
-			(shape->first != NULL && shape->lead > NUMERIC_LEAD_LIMIT))
-			return false;
-	}
 	if (typmod < (int32) VARHDRSZ)
-		return true;
+		return shape->special ||
+			(shape->scale <= NUMERIC_DSCALE_LIMIT &&
+			 (shape->first == NULL || shape->lead <= NUMERIC_LEAD_LIMIT));
 	if (shape->special)
 		return !shape->infinite;
 	if (shape->first == NULL)

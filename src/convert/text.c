@@ -89,6 +89,12 @@ lh_convert_bool(LhConverter *converter, const char *data, int length,
 	const char *end = data + length;
 	bool		result;
 
+	/* as the server writes it */
+	if (length == 1 && (*data == 't' || *data == 'f'))
+	{
+		*value = BoolGetDatum(*data == 't');
+		return true;
+	}
 	while (start < end && isspace((unsigned char) *start))
 		start++;
 	while (start < end && isspace((unsigned char) end[-1]))
