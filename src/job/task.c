@@ -211,24 +211,24 @@ read_source(const LhSource *source, LhIngestCounts *counts, bool nonatomic)
 {
 	char	   *obstacle = lh_source_obstacle(source);
 	LhIngest   *ingest;
+	bool		more;
 
-	if (obstacle)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("source \"%s\" cannot be read", source->name),
-				 errdetail("The reason is: %s.", obstacle)));
 	if (!nonatomic)
 	{
 		lh_ingest_run(source, counts);
 		return;
 	}
+	if (obstacle)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot run source \"%s\"", source->name),
+				 errdetail_internal("%s", obstacle)));
 	ingest = lh_ingest_open(source, false);
 	end_part(true);
-	while (lh_ingest_wait(ingest, 0))
+	for (more = lh_ingest_wait(ingest, 0); more;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!lh_ingest_batch(ingest, counts))
-			break;
+		more = lh_ingest_batch(ingest, counts);
 		end_part(true);
 		lh_ingest_committed(ingest);
 	}
@@ -246,23 +246,29 @@ run_flow(const LhFlow *flow, LhFlowCounts *counts, bool nonatomic)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("flow \"%s\" is paused", flow->name),
-				 errdetail("The reason is: %s.", flow->paused),
-				 errhint("Use resume_flow.")));
-	for (;;)
+				 errdetail("Reason: %s.", flow->paused),
+				 errhint("Use lakehouse.resume_flow.")));
+	for (bool more = true; more;)
 	{
-		LhFlowCounts slice = {0};
+		LhFlowCounts part = {0};
 
 		CHECK_FOR_INTERRUPTS();
-		if (!lh_flow_run(flow, &slice))
-			break;
-		counts->loads += slice.loads;
-		counts->merge.inserted += slice.merge.inserted;
-		counts->merge.updated += slice.merge.updated;
-		counts->merge.deleted += slice.merge.deleted;
-		counts->merge.rejected += slice.merge.rejected;
+		if (nonatomic)
+			/* a slice that is not full was the last of what was pending */
+			more = lh_flow_run(flow, &part) && part.loads >= flow->max_loads;
+		else
+		{
+			lh_flow_drain(flow, &part);
+			more = false;
+		}
+		counts->loads += part.loads;
+		counts->merge.inserted += part.merge.inserted;
+		counts->merge.updated += part.merge.updated;
+		counts->merge.deleted += part.merge.deleted;
 		end_part(nonatomic);
 	}
-	lh_flow_succeeded(flow->flow_id);
+	if (nonatomic)
+		lh_flow_succeeded(flow->flow_id);
 }
 
 /*
@@ -443,20 +449,3 @@ lh_task_timer_stop(void)
 	timed_out = false;
 	return result;
 }
-
-/* until sources and flows are there */
-#pragma weak lh_source_find
-#pragma weak lh_source_get
-#pragma weak lh_source_obstacle
-#pragma weak lh_source_succeeded
-#pragma weak lh_ingest_run
-#pragma weak lh_ingest_open
-#pragma weak lh_ingest_wait
-#pragma weak lh_ingest_batch
-#pragma weak lh_ingest_committed
-#pragma weak lh_ingest_close
-#pragma weak lh_flow_find
-#pragma weak lh_flow_get
-#pragma weak lh_flow_run
-#pragma weak lh_flow_order
-#pragma weak lh_flow_succeeded

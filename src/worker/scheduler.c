@@ -40,8 +40,6 @@
 /* a worker that lived for this long has not failed at once */
 #define HEALTHY_MS 60000
 
-#pragma weak lh_flow_order
-
 /* Workers that died, and when the next one may be started. */
 typedef struct BackOff
 {
@@ -64,7 +62,6 @@ typedef struct Pass
 static TimestampTz next_due = DT_NOEND;
 
 static List *back_offs = NIL;
-static List *(*volatile to_flows) (bool) = lh_flow_order;
 
 static long time_to_wait(void);
 static bool extension_exists(void);
@@ -343,15 +340,13 @@ serve_flows(Pass *pass)
 	List	   *owners = NIL;
 	ListCell   *cell;
 
-	if (to_flows == NULL)
-		return;
 	lh_worker_begin("flows");
 	foreach(cell, lh_flow_order(true))
 	{
 		LhFlow	   *flow = lh_flow_get(lfirst_int(cell));
 		char	   *obstacle;
 
-		if (list_member_oid(owners, flow->owner))
+		if (flow == NULL || list_member_oid(owners, flow->owner))
 			continue;
 		obstacle = login_obstacle(flow->owner);
 		if (obstacle)
@@ -681,8 +676,3 @@ show_waiting(const Pass *pass)
 						 lh_max_workers, max_worker_processes)));
 	shown = total > 0;
 }
-
-
-#pragma weak lh_flow_get
-#pragma weak lh_flow_failed
-#pragma weak lh_source_failed

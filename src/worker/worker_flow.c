@@ -92,9 +92,9 @@ run_one_flow(int32 flow_id, Oid owner, bool *did, bool *foreign)
 	{
 		lh_worker_begin("flow");
 		flow = lh_flow_get(flow_id);
-		if (flow->owner != owner)
+		if (flow == NULL || flow->owner != owner)
 		{
-			*foreign = true;
+			*foreign = *foreign || flow != NULL;
 			lh_worker_commit();
 		}
 		else
@@ -153,9 +153,3 @@ record_failure(int32 flow_id, const ErrorData *error)
 	lh_flow_failed(flow_id, error->sqlerrcode, error->message);
 	lh_worker_commit();
 }
-
-#pragma weak lh_flow_order
-#pragma weak lh_flow_get
-#pragma weak lh_flow_run
-#pragma weak lh_flow_succeeded
-#pragma weak lh_flow_failed

@@ -26,6 +26,9 @@
 /* how long one wait may last: as long as it takes to notice a request to stop */
 #define WAIT_MS 500
 
+/* whether this worker has told the source's state that all is well */
+static bool succeeded = false;
+
 static bool still_current(const LhWorkerConfig *config);
 static bool read_batch(const LhWorkerConfig *config, LhIngest *ingest);
 static void record_failure(const LhWorkerConfig *config, const ErrorData *error);
@@ -69,7 +72,8 @@ lh_source_run(const LhWorkerConfig *config)
 		MemoryContextSwitchTo(context);
 		if (ingest)
 			lh_ingest_aborted(ingest);
-		record_failure(config, error);
+		if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)
+			record_failure(config, error);
 	}
 	PG_END_TRY();
 	if (ingest)
@@ -88,9 +92,12 @@ open_source(const LhWorkerConfig *config)
 	if (still_current(config))
 	{
 		LhSource   *source = lh_source_get((int32) config->object);
+		char	   *obstacle = lh_source_obstacle(source);
 
-		if (lh_source_obstacle(source) == NULL)
+		if (obstacle == NULL)
 			ingest = lh_ingest_open(source, true);
+		else
+			lh_source_failed(source->source_id, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, obstacle);
 	}
 	lh_worker_commit();
 	return ingest;
@@ -109,9 +116,13 @@ read_batch(const LhWorkerConfig *config, LhIngest *ingest)
 	current = still_current(config);
 	if (current)
 	{
-		(void) lh_ingest_batch(ingest, &counts);
-		if (counts.loads > 0)
+		if (!lh_ingest_batch(ingest, &counts))
+			current = lh_ingest_is_current(ingest);
+		if (current && (counts.loads > 0 || !succeeded))
+		{
 			lh_source_succeeded((int32) config->object);
+			succeeded = true;
+		}
 		LH_FAULT("before-commit");
 	}
 	lh_worker_commit();
@@ -157,14 +168,3 @@ record_failure(const LhWorkerConfig *config, const ErrorData *error)
 		lh_source_failed((int32) config->object, error->sqlerrcode, error->message);
 	lh_worker_commit();
 }
-
-#pragma weak lh_source_get
-#pragma weak lh_source_obstacle
-#pragma weak lh_source_succeeded
-#pragma weak lh_source_failed
-#pragma weak lh_ingest_open
-#pragma weak lh_ingest_wait
-#pragma weak lh_ingest_batch
-#pragma weak lh_ingest_committed
-#pragma weak lh_ingest_aborted
-#pragma weak lh_ingest_close
