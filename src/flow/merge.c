@@ -16,6 +16,7 @@
 #include "storage/lmgr.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
@@ -152,6 +153,34 @@ apply_scd1(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta, LhMergeCou
 }
 
 /*
+ * plan_by_index plans a statement that finds the target's rows through the index
+ * on the keys, one by one.  The rows come sorted by key, so neighbours share
+ * pages, and the cost follows the number of rows and not the size of the target.
+ * Left alone the planner hashes the target from a fifth of its size on, which
+ * reads all of it and updates it in random order: measured four times slower.
+ */
+static PlannedStmt *
+plan_by_index(Query *query, const char *sql)
+{
+	int			nest = NewGUCNestLevel();
+	PlannedStmt *planned;
+
+	(void) set_config_option("enable_hashjoin", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("enable_material", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+	planned = pg_plan_query(query, sql, 0, NULL);
+	AtEOXact_GUC(true, nest);
+	return planned;
+}
+
+/*
  * lh_merge_execute runs one statement of ours as the current user, with "rows"
  * visible under "name" (as a trigger sees its transition tables).  It does not
  * go through SPI because only the plan's own state tells how many rows a MERGE
@@ -182,7 +211,7 @@ lh_merge_execute(const char *sql, const char *name, const LhMergeRows *rows,
 												 sql, NULL, 0, environment);
 	if (list_length(queries) != 1)
 		elog(ERROR, "statement of a merge was rewritten: %s", sql);
-	planned = pg_plan_query(linitial_node(Query, queries), sql, 0, NULL);
+	planned = plan_by_index(linitial_node(Query, queries), sql);
 	desc = CreateQueryDesc(planned, sql, GetActiveSnapshot(), InvalidSnapshot,
 						   receiver ? receiver : None_Receiver, NULL, environment, 0);
 	ExecutorStart(desc, 0);
