@@ -221,7 +221,7 @@ same_in_sort(WinnerSort *sort, int ncolumns, TupleTableSlot *a, TupleTableSlot *
 
 /*
  * collect_winners walks through the sorted rows.  Among rows that the sort
- * could not tell apart the greater by value wins, for insert_only the smaller.
+ * could not tell apart the value of the whole row decides.
  */
 static LhMergeRows *
 collect_winners(WinnerSort *sort)
@@ -232,7 +232,6 @@ collect_winners(WinnerSort *sort)
 	TupleTableSlot *next = MakeSingleTupleTableSlot(plan->work, &TTSOpsMinimalTuple);
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "lakehouse merge ties",
 												  ALLOCSET_DEFAULT_SIZES);
-	int			sign = plan->merge->mode == LH_MERGE_INSERT_ONLY ? -1 : 1;
 	bool		undecided = true;	/* "best" ties with all seen of its key */
 
 	winners->desc = plan->work;
@@ -254,7 +253,7 @@ collect_winners(WinnerSort *sort)
 		{
 			MemoryContext old = MemoryContextSwitchTo(scratch);
 
-			better = compare_rows(plan, next, best) * sign > 0;
+			better = compare_rows(plan, next, best) > 0;
 			MemoryContextSwitchTo(old);
 			MemoryContextReset(scratch);
 		}
@@ -290,11 +289,14 @@ put_winner(const LhMergePlan *plan, LhMergeRows *winners, TupleTableSlot *slot)
 
 /*
  * compare_rows compares the stored columns from left to right, in the target's
- * order.  NULL is smaller than any value.
+ * order: positive if "a" wins.  The greater value wins, in mode insert_only the
+ * smaller one; NULL loses against any value.
  */
 static int
 compare_rows(const LhMergePlan *plan, TupleTableSlot *a, TupleTableSlot *b)
 {
+	int			sign = plan->merge->mode == LH_MERGE_INSERT_ONLY ? -1 : 1;
+
 	for (int i = 0; i < plan->ncolumns; i++)
 	{
 		LhMergeColumn *column = &plan->columns[i];
@@ -307,7 +309,7 @@ compare_rows(const LhMergePlan *plan, TupleTableSlot *a, TupleTableSlot *b)
 		if (a_null || b_null)
 			result = (a_null ? 0 : 1) - (b_null ? 0 : 1);
 		else
-			result = compare_values(column, a_value, b_value);
+			result = compare_values(column, a_value, b_value) * sign;
 		if (result != 0)
 			return result;
 	}
@@ -378,6 +380,7 @@ reject_row(const LhMergePlan *plan, const char *column, const char *message,
 				 errmsg("%s", message),
 				 errhint("Leave such rows out of the query, or merge into a table that lakehouse manages: there they become rejects.")));
 
+	(void) BlessTupleDesc(delta->tts_tupleDescriptor);
 	/* the types' output functions run as the current user, not as ours */
 	values[0] = Int32GetDatum(plan->merge->flow_id);
 	values[1] = Int64GetDatum(plan->merge->load_id);
