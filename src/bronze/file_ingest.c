@@ -19,8 +19,11 @@
 #include <sys/stat.h>
 
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
@@ -93,6 +96,7 @@ typedef enum Outcome
 } Outcome;
 
 static Jsonb *options_of_reader(Jsonb *options);
+static void check_server_owner(Oid server);
 static void read_listing(FileBatch *batch);
 static void take_file(FileBatch *batch, LhLedgerFile *file);
 static void set_aside_unopened(const LhLedgerFile *file, int error);
@@ -188,6 +192,7 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 	batch.files_left = lh_batch_files;
 	batch.rows_left = lh_batch_rows;
 	batch.bytes_left = (int64) lh_batch_bytes * 1024;
+	check_server_owner(source->server);
 	batch.root = lh_directory_open(lh_server_directory(source->server));
 	if (ingest->continuous ? batch.seen_before >= ingest->next_listing : !ingest->listed)
 		read_listing(&batch);
@@ -223,6 +228,24 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextDelete(context);
 	return found || batch.touched > 0;
+}
+
+/*
+ * check_server_owner raises unless the role that vouches for the directory may
+ * still read files of the machine.
+ */
+static void
+check_server_owner(Oid server)
+{
+	ForeignServer *definition = GetForeignServer(server);
+
+	if (!has_privs_of_role(definition->owner, ROLE_PG_READ_SERVER_FILES))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("owner of server \"%s\" may not read files", definition->servername),
+				 errdetail("Role \"%s\" is neither a superuser nor a member of pg_read_server_files.",
+						   GetUserNameFromId(definition->owner, false)),
+				 errhint("Grant pg_read_server_files to the role, or give the server to another one.")));
 }
 
 /* A chunk of a listing on its way to the ledger. */

@@ -21,6 +21,7 @@
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -107,8 +108,8 @@ check_target(Relation relation)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("table \"%s\" has no column \"%s\"", name, LH_LOAD_COLUMN),
-				 errhint("The column holds the load of each row; add it again as bigint NOT NULL DEFAULT lakehouse.current_load('%s').",
-						 name)));
+				 errhint("The column holds the load of each row; add it again as bigint NOT NULL with the default lakehouse.current_load('%s').",
+						 quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)), name))));
 }
 
 TupleDesc
