@@ -13,9 +13,6 @@ GRANT EXECUTE ON FUNCTION lakehouse._in_loads(bigint, bigint[], double precision
 GRANT EXECUTE ON FUNCTION lakehouse._stamp() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION lakehouse._keep_old_images() TO PUBLIC;
 
--- Gives its caller nothing but what he passes to it.
-GRANT EXECUTE ON FUNCTION lakehouse.from_json(text, anyelement, text) TO PUBLIC;
-
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.source_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.source', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.source_state', '');

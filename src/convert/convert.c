@@ -79,6 +79,8 @@ lh_converter_init(LhConverter *converter, Form_pg_attribute attribute, MemoryCon
 	converter->is_string = converter->type == TEXTOID || converter->type == VARCHAROID ||
 		converter->type == BPCHAROID;
 
+	converter->is_domain = get_typtype(converter->type) == TYPTYPE_DOMAIN;
+
 	getTypeInputInfo(converter->type, &input, &converter->typioparam);
 	fmgr_info_cxt(input, &converter->input, context);
 
@@ -118,6 +120,16 @@ lh_convert_input(LhConverter *converter, const char *data, int length,
 	if (text != buffer)
 		pfree(text);
 	return true;
+}
+
+void
+lh_convert_null(LhConverter *converter, Datum *value, bool *isnull)
+{
+	*value = (Datum) 0;
+	*isnull = true;
+	if (unlikely(converter->is_domain))
+		(void) InputFunctionCall(&converter->input, NULL, converter->typioparam,
+								 converter->typmod);
 }
 
 bool

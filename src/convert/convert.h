@@ -34,6 +34,7 @@ struct LhConverter
 	int32		typmod;
 	bool		may_raise;		/* conversion can ereport(ERROR): the caller
 								 * needs a subtransaction around it */
+	bool		is_domain;		/* NULL needs a look: lh_convert_null */
 	bool		is_json;		/* json or jsonb: wants the raw JSON text */
 	bool		is_string;		/* text, varchar, bpchar: JSON null differs
 								 * from "" and objects come as their text */
@@ -44,6 +45,12 @@ struct LhConverter
 
 extern void lh_converter_init(LhConverter *converter, Form_pg_attribute attribute,
 							  MemoryContext context);
+
+/*
+ * A NULL of the column's type.  A domain may have something against it, and
+ * raises then.
+ */
+extern void lh_convert_null(LhConverter *converter, Datum *value, bool *isnull);
 
 static inline bool
 lh_convert(LhConverter *converter, const char *data, int length,

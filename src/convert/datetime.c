@@ -138,30 +138,50 @@ make_timestamp(const struct pg_tm *tm, fsec_t fsec)
 #ifndef LH_SOFT_INPUT
 
 /*
+ * How many of year, month and day may a field have given to the parser?
+ */
+static int
+count_date_parts(const char *field, int ftype)
+{
+	static const char *const months = "jan feb mar apr may jun jul aug sep oct nov dec";
+	static const char *const weekdays = "sun mon tue wed thu fri sat";
+	char		word[4];
+
+	switch (ftype)
+	{
+		case DTK_DATE:
+			return 3;
+		case DTK_NUMBER:
+			return strlen(field) >= 5 || strchr(field, '.') != NULL ? 3 : 1;
+		case DTK_STRING:
+		case DTK_SPECIAL:
+			if (strlen(field) < 3)
+				return 3;
+			strlcpy(word, field, sizeof(word));
+			return strstr(weekdays, word) != NULL ? 0 : strstr(months, word) != NULL ? 1 : 3;
+		default:
+			return 0;
+	}
+}
+
+/*
  * The one place where DecodeDateTime raises is a time zone with punctuation that
- * does not exist: a word after the date.  Finds it beforehand.  A month name
- * makes such a word too (Jan-08-1999), hence the look for a date before it.
+ * does not exist: a word with punctuation, after a date.  Finds it beforehand.
+ * Without a date before it such a word is a date itself (Jan-08-1999).
  */
 static bool
 has_missing_zone(char **field, const int *ftype, int fields)
 {
-	bool		date_seen = false;
+	int			parts = 0;
 	int			i;
 
 	for (i = 0; i < fields; i++)
 	{
-		if (ftype[i] == DTK_DATE)
-		{
-			if (date_seen && !(*field[i] >= '0' && *field[i] <= '9') &&
-				pg_tzset(field[i]) == NULL)
-				return true;
-			date_seen = true;
-		}
-		else if (ftype[i] == DTK_NUMBER || ftype[i] == DTK_SPECIAL || ftype[i] == DTK_STRING)
-		{
-			/* a date may stand before in another form: be on the safe side */
-			date_seen = date_seen || i > 0 || ftype[i] == DTK_NUMBER;
-		}
+		/* two numbers can be a whole date: a year and a day of the year */
+		if (ftype[i] == DTK_DATE && parts >= 2 &&
+			!(*field[i] >= '0' && *field[i] <= '9') && pg_tzset(field[i]) == NULL)
+			return true;
+		parts += count_date_parts(field[i], ftype[i]);
 	}
 	return false;
 }

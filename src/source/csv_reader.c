@@ -559,7 +559,8 @@ csv_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const 
 		if (field->length == csv->null_length &&
 			memcmp(data + field->start, csv->options.null_value, csv->null_length) == 0)
 		{
-			nulls[target->attribute] = true;
+			lh_convert_null(&target->converter, &values[target->attribute],
+							&nulls[target->attribute]);
 			continue;
 		}
 		nulls[target->attribute] = false;
