@@ -30,7 +30,7 @@ SELECT lakehouse.create_source('o', 'src_landing', 'src.orders', path => 'a//b.c
 SELECT lakehouse.create_source('o', 'src_landing', 'src.orders', path => 'a/**b.csv');
 SELECT lakehouse.create_source('o', 'src_landing', 'src.orders', path => 'a/**');
 SELECT lakehouse.create_source('o', 'src_landing', 'src.orders', path => 'orders/*');
-SELECT lakehouse.create_source('o', 'src_landing', 'src.orders', path => '*.csv', format => 'cvs');
+SELECT lakehouse.create_source('o', 'src_landing', 'src.orders', path => '*.csv', format => 'cssv');
 SELECT lakehouse.create_source('o', 'src_landing', 'src.orders', path => '*.csv', trigger => 'continous');
 SELECT lakehouse.create_source('o', 'src_landing', 'src.orders', path => '*.csv', topics => '{a}');
 SELECT lakehouse.create_source('o', 'src_landing', 'src.orders', path => '*.csv', options => '{"haeder": true}');
