@@ -17,12 +17,12 @@
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
-#include "parser/parse_func.h"
 #include "parser/parse_relation.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
@@ -31,6 +31,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 #include "compat.h"
 #include "delta/capture.h"
@@ -294,10 +295,16 @@ union_query(Query *left, Query *right)
 static Node *
 in_loads(Index varno, AttrNumber column, ArrayType *loads, double rows)
 {
-	Oid			types[] = {INT8OID, INT8ARRAYOID, FLOAT8OID};
-	Oid			function = LookupFuncName(list_make2(makeString("lakehouse"), makeString("_in_loads")),
-										  3, types, false);
+	static const Oid types[] = {INT8OID, INT8ARRAYOID, FLOAT8OID};
+	Oid			function;
 	List	   *arguments;
+
+	/* not by name through the parser: the owner may lack USAGE of our schema */
+	function = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("_in_loads"),
+							   PointerGetDatum(buildoidvector(types, lengthof(types))),
+							   ObjectIdGetDatum(get_namespace_oid("lakehouse", false)));
+	if (!OidIsValid(function))
+		elog(ERROR, "function lakehouse._in_loads does not exist");
 
 	arguments = list_make3(makeVar(varno, column, INT8OID, -1, InvalidOid, 0),
 						   makeConst(INT8ARRAYOID, -1, InvalidOid, -1, PointerGetDatum(loads), false, false),

@@ -32,6 +32,7 @@
 PG_FUNCTION_INFO_V1(lakehouse_run_flow);
 
 static void run_slice(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
+static void prune_images(const LhSlice *slice);
 static void run_insert(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
 static void run_dml(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
 static void run_merge(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
@@ -84,6 +85,8 @@ lh_flow_run(const LhFlow *given, LhFlowCounts *counts)
 		LH_FAULT("merge-before-watermark");
 		wrote = record_load(flow, &counts->merge, started);
 		lh_slice_consume(flow->flow_id, slice);
+		if (strcmp(flow->mode, "aggregate") == 0)
+			prune_images(slice);
 		record_run(flow, counts, wrote, started);
 		LH_FAULT("merge-commit");
 	}
@@ -92,6 +95,15 @@ lh_flow_run(const LhFlow *given, LhFlowCounts *counts)
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 	return counts->loads > 0;
+}
+
+static void
+prune_images(const LhSlice *slice)
+{
+	ListCell   *cell;
+
+	foreach(cell, slice->inputs)
+		lh_capture_prune(((LhSliceInput *) lfirst(cell))->relation);
 }
 
 static void
@@ -346,7 +358,8 @@ lh_flow_drain(const LhFlow *flow, LhFlowCounts *total)
 		total->merge.deleted += counts.merge.deleted;
 		total->merge.rejected += counts.merge.rejected;
 	}
-	lh_flow_succeeded(flow->flow_id);
+	if (total->loads > 0)
+		lh_flow_succeeded(flow->flow_id);
 }
 
 /*
