@@ -17,6 +17,13 @@
 #include "utils/snapshot.h"
 #include "utils/tuplestore.h"
 
+/* One arm of a UNION ALL. */
+typedef struct LhArm
+{
+	Query	   *query;			/* the query with the set operations */
+	Index		rtindex;		/* the arm's range-table entry there */
+} LhArm;
+
 /* One place in a statement that reads a streaming input. */
 typedef struct LhOccurrence
 {
@@ -27,6 +34,7 @@ typedef struct LhOccurrence
 									 * wrong, or NULL */
 	const char *recompute_obstacle; /* the same for finding touched groups */
 	List	   *outer_joins;	/* JoinExpr nodes whose nullable side it is on */
+	List	   *arms;			/* LhArm *, each UNION ALL that it stands in */
 } LhOccurrence;
 
 /* How an occurrence is to be read. */
@@ -87,6 +95,7 @@ extern LhStatement *lh_statement_analyze(const char *sql, const char *flow, cons
 extern void lh_statement_stream(LhStatement *statement, List *streaming);
 extern List *lh_statement_occurrences(const LhStatement *statement, Query *query);
 extern TupleDesc lh_statement_tupdesc(const LhStatement *statement);
+extern void lh_statement_check_covered(const LhStatement *statement, const char *mode);
 extern void lh_statement_check_direct(const LhStatement *statement, const char *mode);
 
 /* slice.c */
@@ -96,6 +105,7 @@ extern LhSliceInput *lh_slice_input(const LhSlice *slice, Oid relation);
 
 /* rewrite.c */
 extern Query *lh_rewrite_variant(const LhStatement *statement, const LhSlice *slice, int number);
+extern void lh_rewrite_other_arms(const LhOccurrence *occurrence);
 extern void lh_rewrite_occurrence(const LhOccurrence *occurrence, const LhSlice *slice, LhRead how);
 
 /* execute.c */

@@ -55,19 +55,61 @@ lh_rewrite_variant(const LhStatement *statement, const LhSlice *slice, int numbe
 	LhOccurrence *chosen = list_nth(statement->occurrences, number);
 	LhSliceInput *input = lh_slice_input(slice, chosen->relation);
 	Query	   *query;
+	List	   *occurrences;
 	ListCell   *cell;
 	int			i = 0;
 
 	if (input == NULL || input->loads == NULL)
 		return NULL;
 	query = copyObject(statement->query);
-	foreach(cell, lh_statement_occurrences(statement, query))
+	occurrences = lh_statement_occurrences(statement, query);
+	lh_rewrite_other_arms(list_nth(occurrences, number));
+	foreach(cell, occurrences)
 	{
 		lh_rewrite_occurrence(lfirst(cell), slice,
 							  i == number ? LH_READ_NEW : i < number ? LH_READ_OLD : LH_READ_SEEN);
 		i++;
 	}
 	return query;
+}
+
+/*
+ * empty_arms makes all arms of a set operation but one give nothing.
+ */
+static void
+empty_arms(Query *query, Node *node, Index but)
+{
+	if (IsA(node, SetOperationStmt))
+	{
+		empty_arms(query, ((SetOperationStmt *) node)->larg, but);
+		empty_arms(query, ((SetOperationStmt *) node)->rarg, but);
+	}
+	else if (castNode(RangeTblRef, node)->rtindex != (int) but)
+	{
+		Query	   *arm = rt_fetch(((RangeTblRef *) node)->rtindex, query->rtable)->subquery;
+
+		if (arm->setOperations)
+			empty_arms(arm, arm->setOperations, 0);
+		else
+			arm->jointree->quals = makeBoolConst(false, false);
+	}
+}
+
+/*
+ * lh_rewrite_other_arms empties, in place, the arms of UNION ALL beside those
+ * that the occurrence stands in: their rows owe nothing to its new rows.
+ */
+void
+lh_rewrite_other_arms(const LhOccurrence *occurrence)
+{
+	ListCell   *cell;
+
+	foreach(cell, occurrence->arms)
+	{
+		LhArm	   *arm = lfirst(cell);
+
+		empty_arms(arm->query, arm->query->setOperations, arm->rtindex);
+	}
 }
 
 /*

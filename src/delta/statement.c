@@ -42,6 +42,7 @@ typedef struct Position
 	const char *direct;			/* obstacles met on the way, or NULL */
 	const char *recompute;
 	List	   *outer_joins;	/* JoinExpr nodes whose nullable side this is */
+	List	   *arms;			/* LhArm *, arms of UNION ALL that this is in */
 } Position;
 
 typedef struct Collector
@@ -598,7 +599,14 @@ static void
 collect_set_operation(Collector *collector, Query *query, Node *node, Position position)
 {
 	if (IsA(node, RangeTblRef))
-		collect_entry(collector, query, ((RangeTblRef *) node)->rtindex, position);
+	{
+		LhArm	   *arm = palloc(sizeof(LhArm));
+
+		arm->query = query;
+		arm->rtindex = ((RangeTblRef *) node)->rtindex;
+		position.arms = lappend(list_copy(position.arms), arm);
+		collect_entry(collector, query, arm->rtindex, position);
+	}
 	else
 	{
 		SetOperationStmt *operation = castNode(SetOperationStmt, node);
@@ -631,6 +639,7 @@ collect_entry(Collector *collector, Query *query, Index rtindex, Position positi
 		occurrence->direct_obstacle = position.direct;
 		occurrence->recompute_obstacle = position.recompute;
 		occurrence->outer_joins = position.outer_joins;
+		occurrence->arms = position.arms;
 		collector->occurrences = lappend(collector->occurrences, occurrence);
 	}
 }
@@ -703,6 +712,77 @@ check_occurrence(const LhStatement *statement, const LhOccurrence *occurrence)
 }
 
 /*
+ * covers tells whether each row that a part of a query gives comes from at least
+ * one row of a streaming input.
+ */
+static bool
+covers(const LhStatement *statement, Query *query, Node *node)
+{
+	ListCell   *cell;
+	bool		left;
+	bool		right;
+
+	if (IsA(node, RangeTblRef))
+	{
+		Index		rtindex = ((RangeTblRef *) node)->rtindex;
+		RangeTblEntry *entry = rt_fetch(rtindex, query->rtable);
+
+		if (entry->rtekind == RTE_SUBQUERY)
+			return covers(statement, entry->subquery,
+						  entry->subquery->setOperations ? entry->subquery->setOperations :
+						  (Node *) entry->subquery->jointree);
+		return entry->rtekind == RTE_RELATION && (int) rtindex != query->resultRelation &&
+			list_member_oid(statement->streaming, entry->relid);
+	}
+	if (IsA(node, FromExpr))
+	{
+		foreach(cell, ((FromExpr *) node)->fromlist)
+			if (covers(statement, query, lfirst(cell)))
+				return true;
+		return false;
+	}
+	if (IsA(node, SetOperationStmt))
+	{
+		SetOperationStmt *operation = (SetOperationStmt *) node;
+
+		return covers(statement, query, operation->larg) &&
+			covers(statement, query, operation->rarg);
+	}
+	left = covers(statement, query, castNode(JoinExpr, node)->larg);
+	right = covers(statement, query, castNode(JoinExpr, node)->rarg);
+	switch (((JoinExpr *) node)->jointype)
+	{
+		case JOIN_LEFT:
+			return left;
+		case JOIN_RIGHT:
+			return right;
+		case JOIN_FULL:
+			return left && right;
+		default:
+			return left || right;
+	}
+}
+
+/*
+ * lh_statement_check_covered raises if static tables alone give result rows:
+ * no new load would ever bring them.
+ */
+void
+lh_statement_check_covered(const LhStatement *statement, const char *mode)
+{
+	Query	   *query = statement->query;
+
+	if (!covers(statement, query, query->setOperations ? query->setOperations :
+				(Node *) query->jointree))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("flow \"%s\" of mode %s gives rows that no streaming input has part in",
+						statement->flow, mode),
+				 errdetail("An arm of UNION ALL, or the preserved side of an outer join, reads static tables only; no new load would bring its rows."),
+				 errhint("List a table of that part in streaming, or use mode => 'complete'.")));
+}
+
+/*
  * lh_statement_check_direct raises unless new rows alone give the new result.
  */
 void
@@ -724,4 +804,5 @@ lh_statement_check_direct(const LhStatement *statement, const char *mode)
 							   occurrence->direct_obstacle),
 					 errhint("List the table in static, or use mode => 'aggregate' or mode => 'complete'.")));
 	}
+	lh_statement_check_covered(statement, mode);
 }

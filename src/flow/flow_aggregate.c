@@ -156,6 +156,7 @@ lh_flow_check_recompute(const LhFlow *flow, const LhStatement *statement)
 							   occurrence->recompute_obstacle),
 					 errhint("List the table in static, or use mode => 'complete'.")));
 	}
+	lh_statement_check_covered(statement, "aggregate");
 	check_groups(flow, query);
 	foreach(cell, statement->occurrences)
 		check_nullable(flow, query, lfirst(cell));
@@ -401,6 +402,7 @@ touched_query(const LhFlow *flow, const LhStatement *statement, const LhSlice *s
 	if (input == NULL || input->loads == NULL)
 		return NULL;
 	make_inner(query, chosen);
+	lh_rewrite_other_arms(chosen);
 	foreach(cell, occurrences)
 	{
 		lh_rewrite_occurrence(lfirst(cell), slice, i == number ? LH_READ_CHANGED : LH_READ_EVER);
