@@ -46,6 +46,9 @@
 /* a run that hears nothing for this long looks at the cluster again */
 #define SILENCE_LIMIT_MS 5000
 
+/* ... and writes what it has after this long */
+#define PATIENCE_MS 1000
+
 /* how often a good offset may be refused before the partition is stopped */
 #define ALARM_LIMIT 3
 
@@ -269,7 +272,7 @@ look_at_ranges(KafkaIngest *ingest)
 	LhKafkaQuestion *questions = palloc(sizeof(LhKafkaQuestion) * Max(2 * ingest->count, 1));
 	int		   *asked = palloc(sizeof(int) * Max(ingest->count, 1));
 	int			n = 0;
-	bool		good;
+	bool		good = true;
 
 	for (int i = 0; i < ingest->count; i++)
 	{
@@ -284,11 +287,28 @@ look_at_ranges(KafkaIngest *ingest)
 		questions[n + q].offset = LH_KAFKA_END;
 	}
 	/* one list cannot name a partition twice */
-	good = n == 0 ||
-		(lh_kafka_offsets(ingest->kafka, questions, n, ANSWER_LIMIT_MS, &ingest->trouble) &&
-		 lh_kafka_offsets(ingest->kafka, questions + n, n, ANSWER_LIMIT_MS, &ingest->trouble));
+	for (int part = 0; part < 2 && n > 0 && good; part++)
+	{
+		LhError		error;
+
+		good = lh_kafka_offsets(ingest->kafka, questions + part * n, n, ANSWER_LIMIT_MS, &error);
+		if (!good)
+			ingest->trouble = error;
+		for (int q = 0; q < n && good; q++)
+		{
+			LhKafkaSlot *slot = &ingest->slots[asked[q]];
+
+			slot->absent |= questions[part * n + q].unanswered;
+			if (slot->absent && !(slot->running && ingest->reading))
+				stop_slot(ingest, slot, error.sqlstate, "partition %d of topic \"%s\": %s",
+						  slot->partition, slot->topic, error.message);
+		}
+	}
 	for (int q = 0; q < n && good; q++)
-		check_range(ingest, &ingest->slots[asked[q]], questions[q].offset, questions[n + q].offset);
+	{
+		if (!ingest->slots[asked[q]].absent)
+			check_range(ingest, &ingest->slots[asked[q]], questions[q].offset, questions[n + q].offset);
+	}
 	pfree(questions);
 	pfree(asked);
 	return good;
@@ -518,10 +538,11 @@ ready(KafkaIngest *ingest, TimestampTz now)
 {
 	if (ingest->trouble.sqlstate != 0 || memory_full(ingest))
 		return true;
-	if (ingest->message_count > 0)
-		return TimestampDifferenceExceeds(ingest->first_message, now, lh_kafka_linger_ms) ||
-			(!ingest->continuous && caught_up(ingest));
-	return ingest->changed;
+	if (ingest->message_count == 0)
+		return ingest->changed;
+	if (ingest->continuous)
+		return TimestampDifferenceExceeds(ingest->first_message, now, lh_kafka_linger_ms);
+	return caught_up(ingest) || TimestampDifferenceExceeds(ingest->heard, now, PATIENCE_MS);
 }
 
 /*
@@ -611,7 +632,7 @@ ingest_wait(LhIngest *base, long timeout_ms)
 			return true;
 		if (bounded && now >= deadline)
 			return !ingest->continuous;
-		if (ingest->message_count > 0)
+		if (ingest->message_count > 0 && ingest->continuous)
 			pause = Min(pause, Max(1, lh_kafka_linger_ms -
 								   TimestampDifferenceMilliseconds(ingest->first_message, now)));
 		if (bounded)

@@ -475,6 +475,47 @@ lh_kafka_partitions(LhKafka *kafka, const char *name, int timeout_ms, LhError *e
 }
 
 /*
+ * ask_offsets asks once and returns how many questions were answered; *worst
+ * is the error of one that was not.
+ */
+static int
+ask_offsets(LhKafka *kafka, LhKafkaQuestion *questions, int count, int wait,
+			rd_kafka_resp_err_t *worst)
+{
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(count);
+	rd_kafka_resp_err_t err;
+	int			answered = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (questions[i].unanswered)
+			rd_kafka_topic_partition_list_add(list, questions[i].topic,
+											  questions[i].partition)->offset = questions[i].offset;
+	}
+	err = rd_kafka_offsets_for_times(kafka->rk, list, wait);
+	rd_kafka_poll(kafka->rk, 0);
+	for (int i = 0, l = 0; i < count; i++)
+	{
+		rd_kafka_topic_partition_t *answer;
+
+		if (!questions[i].unanswered)
+			continue;
+		answer = &list->elems[l++];
+		/* the list's own error means that some were not reached in time */
+		if (answer->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			*worst = answer->err;
+		else if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			questions[i].offset = answer->offset;
+			questions[i].unanswered = false;
+			answered++;
+		}
+	}
+	rd_kafka_topic_partition_list_destroy(list);
+	return answered;
+}
+
+/*
  * lh_kafka_offsets asks for many offsets at once; see the header.
  */
 bool
@@ -482,46 +523,29 @@ lh_kafka_offsets(LhKafka *kafka, LhKafkaQuestion *questions, int count,
 				 int timeout_ms, LhError *error)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	rd_kafka_resp_err_t worst = RD_KAFKA_RESP_ERR_NO_ERROR;
+	int			answered = 0;
 	int			slice = 100;
 	int			wait;
 
 	error->sqlstate = 0;
-	while ((wait = remaining_slice(deadline, &slice)) > 0)
+	for (int i = 0; i < count; i++)
+		questions[i].unanswered = true;
+	while (answered < count && !kafka->refused && (wait = remaining_slice(deadline, &slice)) > 0)
 	{
-		rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(count);
-		rd_kafka_resp_err_t err;
-		rd_kafka_resp_err_t worst = RD_KAFKA_RESP_ERR_NO_ERROR;
-
-		for (int i = 0; i < count; i++)
-			rd_kafka_topic_partition_list_add(list, questions[i].topic,
-											  questions[i].partition)->offset = questions[i].offset;
-		err = rd_kafka_offsets_for_times(kafka->rk, list, wait);
-		rd_kafka_poll(kafka->rk, 0);
-		for (int i = 0; i < count && err == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
-		{
-			if (list->elems[i].err != RD_KAFKA_RESP_ERR_NO_ERROR)
-				worst = list->elems[i].err;
-		}
-		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && worst == RD_KAFKA_RESP_ERR_NO_ERROR)
-		{
-			for (int i = 0; i < count; i++)
-				questions[i].offset = list->elems[i].offset;
-		}
-		rd_kafka_topic_partition_list_destroy(list);
-		if (err == RD_KAFKA_RESP_ERR_NO_ERROR && worst == RD_KAFKA_RESP_ERR_NO_ERROR)
-		{
-			heard_of_broker(kafka);
-			return true;
-		}
-		if (kafka->refused)
-			break;
-		if (worst != RD_KAFKA_RESP_ERR_NO_ERROR)
-			topic_error(worst, error);
-		pg_usleep(20000L);
+		answered += ask_offsets(kafka, questions, count, wait, &worst);
+		if (answered < count)
+			pg_usleep(20000L);
 	}
-	if (error->sqlstate == 0)
+	if (answered > 0)
+		heard_of_broker(kafka);
+	if (answered == count)
+		return true;
+	if (worst != RD_KAFKA_RESP_ERR_NO_ERROR)
+		topic_error(worst, error);
+	else
 		connection_error(kafka, error);
-	return false;
+	return answered > 0;
 }
 
 /*

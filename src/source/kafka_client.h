@@ -48,6 +48,7 @@ typedef struct LhKafkaQuestion
 	int64		offset;			/* in: LH_KAFKA_BEGINNING, LH_KAFKA_END or a
 								 * time in milliseconds; out: an offset, or
 								 * LH_KAFKA_END when nothing is that late */
+	bool		unanswered;		/* out: nobody could answer this one */
 } LhKafkaQuestion;
 
 /*
@@ -73,7 +74,11 @@ extern void lh_kafka_close(LhKafka *kafka);
 extern int	lh_kafka_partitions(LhKafka *kafka, const char *topic, int timeout_ms,
 								LhError *error);
 
-/* Answers questions for offsets; false with *error.  Waits as above. */
+/*
+ * Answers questions for offsets; false with *error if no broker answered at
+ * all.  Where the leader of a partition did not, its question is marked and
+ * *error says why.  Waits as above.
+ */
 extern bool lh_kafka_offsets(LhKafka *kafka, LhKafkaQuestion *questions, int count,
 							 int timeout_ms, LhError *error);
 

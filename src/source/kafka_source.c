@@ -46,13 +46,21 @@ typedef struct Start
 
 #define KEEP_POSITION INT64CONST(-3)
 
+/* Where one partition starts. */
+typedef struct Position
+{
+	int64		next;
+	int64		low;
+	int64		end;
+} Position;
+
 PG_FUNCTION_INFO_V1(lakehouse_seek_source);
 
 static void parse_start(Jsonb *options, Start *start);
 static void parse_start_text(const char *text, Start *start);
 static void check_start_offsets(JsonbContainer *by_topic, char **topics);
-static int	resolve_topic(LhKafka *kafka, const char *topic, const Start *start, int64 **offsets);
-static void write_positions(int32 source_id, const char *topic, const int64 *offsets, int count);
+static int	resolve_topic(LhKafka *kafka, const char *topic, const Start *start, Position **result);
+static void write_positions(int32 source_id, const char *topic, const Position *positions, int count);
 
 static JsonbValue *
 find_member(JsonbContainer *object, const char *name)
@@ -269,7 +277,7 @@ prepare_topics(const LhSource *source, const Start *start, bool keep)
 	for (int t = 0; source->topics[t] != NULL; t++)
 	{
 		const char *topic = source->topics[t];
-		int64	   *offsets;
+		Position   *positions;
 		int			count;
 
 		for (int other = 0; other < t; other++)
@@ -283,8 +291,8 @@ prepare_topics(const LhSource *source, const Start *start, bool keep)
 			continue;
 		if (kafka == NULL)
 			kafka = lh_kafka_open(properties, CurrentMemoryContext);
-		count = resolve_topic(kafka, topic, start, &offsets);
-		write_positions(source->source_id, topic, offsets, count);
+		count = resolve_topic(kafka, topic, start, &positions);
+		write_positions(source->source_id, topic, positions, count);
 	}
 	if (kafka != NULL)
 		lh_kafka_close(kafka);
@@ -371,11 +379,23 @@ check_range(const char *topic, int partition, int64 wanted, int64 low, int64 end
 }
 
 /*
- * resolve_topic returns the number of partitions and the offset to start each
- * of them at, in the current context.
+ * ask answers all questions or raises.
+ */
+static void
+ask(LhKafka *kafka, const char *topic, LhKafkaQuestion *questions, int count)
+{
+	LhError		error;
+
+	if (!lh_kafka_offsets(kafka, questions, count, ANSWER_LIMIT_MS, &error) || error.sqlstate != 0)
+		raise_kafka_error(&error, topic);
+}
+
+/*
+ * resolve_topic returns the number of partitions and where to start each of
+ * them, in the current context.
  */
 static int
-resolve_topic(LhKafka *kafka, const char *topic, const Start *start, int64 **result)
+resolve_topic(LhKafka *kafka, const char *topic, const Start *start, Position **result)
 {
 	LhError		error;
 	int			count = lh_kafka_partitions(kafka, topic, ANSWER_LIMIT_MS, &error);
@@ -383,24 +403,24 @@ resolve_topic(LhKafka *kafka, const char *topic, const Start *start, int64 **res
 	LhKafkaQuestion *low;
 	LhKafkaQuestion *end;
 	LhKafkaQuestion *time;
-	int64	   *offsets;
+	Position   *positions;
 
 	if (count < 0)
 		raise_kafka_error(&error, topic);
 	low = palloc(sizeof(LhKafkaQuestion) * Max(3 * count, 1));
 	end = low + count;
 	time = end + count;
-	offsets = palloc(sizeof(int64) * Max(count, 1));
+	positions = palloc(sizeof(Position) * Max(count, 1));
 	for (int p = 0; p < count; p++)
 	{
 		low[p] = (LhKafkaQuestion) {topic, p, LH_KAFKA_BEGINNING};
 		end[p] = (LhKafkaQuestion) {topic, p, LH_KAFKA_END};
 		time[p] = (LhKafkaQuestion) {topic, p, start->everywhere};
 	}
-	if (!lh_kafka_offsets(kafka, low, count, ANSWER_LIMIT_MS, &error) ||
-		!lh_kafka_offsets(kafka, end, count, ANSWER_LIMIT_MS, &error) ||
-		(by_time && !lh_kafka_offsets(kafka, time, count, ANSWER_LIMIT_MS, &error)))
-		raise_kafka_error(&error, topic);
+	ask(kafka, topic, low, count);
+	ask(kafka, topic, end, count);
+	if (by_time)
+		ask(kafka, topic, time, count);
 	for (int p = 0; p < count; p++)
 	{
 		int64		wanted = by_time ? time[p].offset : wanted_offset(start, topic, p);
@@ -412,39 +432,50 @@ resolve_topic(LhKafka *kafka, const char *topic, const Start *start, int64 **res
 			wanted = low[p].offset;
 		if (wanted != KEEP_POSITION)
 			check_range(topic, p, wanted, low[p].offset, end[p].offset);
-		offsets[p] = wanted;
+		positions[p] = (Position) {wanted, low[p].offset, end[p].offset};
 	}
-	*result = offsets;
+	*result = positions;
 	return count;
+}
+
+static Datum
+offsets_array(const Position *positions, Size field, int count)
+{
+	Datum	   *elements = palloc(sizeof(Datum) * Max(count, 1));
+
+	for (int p = 0; p < count; p++)
+		elements[p] = Int64GetDatum(*(const int64 *) ((const char *) &positions[p] + field));
+	return PointerGetDatum(construct_array(elements, count, INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 /*
  * write_positions writes the rows of one topic; what stood there is replaced.
  */
 static void
-write_positions(int32 source_id, const char *topic, const int64 *offsets, int count)
+write_positions(int32 source_id, const char *topic, const Position *positions, int count)
 {
-	static const Oid types[] = {INT4OID, TEXTOID, INT8ARRAYOID};
-	Datum		values[3];
-	Datum	   *elements = palloc(sizeof(Datum) * Max(count, 1));
+	static const Oid types[] = {INT4OID, TEXTOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
+	Datum		values[5];
 	LhCatalog	catalog;
 
-	for (int p = 0; p < count; p++)
-		elements[p] = Int64GetDatum(offsets[p]);
 	values[0] = Int32GetDatum(source_id);
 	values[1] = CStringGetTextDatum(topic);
-	values[2] = PointerGetDatum(construct_array(elements, count, INT8OID, sizeof(int64),
-												FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[2] = offsets_array(positions, offsetof(Position, next), count);
+	values[3] = offsets_array(positions, offsetof(Position, low), count);
+	values[4] = offsets_array(positions, offsetof(Position, end), count);
 	lh_catalog_begin(&catalog);
-	lh_catalog_run("INSERT INTO lakehouse.kafka_offset AS o (source_id, topic, \"partition\", next_offset)"
-				   " SELECT $1, $2, (u.n OPERATOR(pg_catalog.-) 1)::pg_catalog.int4, u.x"
-				   " FROM ROWS FROM (pg_catalog.unnest($3)) WITH ORDINALITY u(x, n)"
-				   " WHERE u.x OPERATOR(pg_catalog.>=) 0"
+	lh_catalog_run("INSERT INTO lakehouse.kafka_offset AS o"
+				   " (source_id, topic, \"partition\", next_offset, low_offset, end_offset)"
+				   " SELECT $1, $2, (u.n OPERATOR(pg_catalog.-) 1)::pg_catalog.int4, u.x, u.low, u.e"
+				   " FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5))"
+				   " WITH ORDINALITY u(x, low, e, n) WHERE u.x OPERATOR(pg_catalog.>=) 0"
 				   " ON CONFLICT (source_id, topic, \"partition\") DO UPDATE SET"
-				   " next_offset = excluded.next_offset, last_offset = NULL, last_timestamp = NULL,"
+				   " next_offset = excluded.next_offset, low_offset = excluded.low_offset,"
+				   " end_offset = excluded.end_offset, last_offset = NULL, last_timestamp = NULL,"
 				   " last_hash = NULL, sqlstate = NULL, error = NULL,"
 				   " updated = pg_catalog.clock_timestamp()",
-				   3, types, values, NULL);
+				   5, types, values, NULL);
 	lh_catalog_end(&catalog);
 }
 
