@@ -708,7 +708,6 @@ write_batch(KafkaIngest *ingest, LhIngestCounts *counts)
 		write_messages(ingest, counts);
 	LH_FAULT("kafka-offset-write");
 	save_positions(ingest);
-	LH_FAULT("before-commit");
 }
 
 static Jsonb *
@@ -744,7 +743,6 @@ write_messages(KafkaIngest *ingest, LhIngestCounts *counts)
 	load.source_id = source->source_id;
 	load.started = GetCurrentTimestamp();
 	lh_writer_begin_load(writer, load.load_id, 0);
-	LH_FAULT("before-insert");
 	while (ingest->message_count > 0)
 	{
 		LhRecords	batch;
@@ -761,7 +759,6 @@ write_messages(KafkaIngest *ingest, LhIngestCounts *counts)
 			(void) take_messages(ingest, (int) Min(CHUNK, lh_batch_rows - records));
 	}
 	written = lh_writer_end_load(writer);
-	LH_FAULT("after-insert");
 	load.rows = written.rows;
 	load.rejected = written.rejected;
 	load.offsets = lh_kafka_offset_json(ingest->slots, ingest->count);
