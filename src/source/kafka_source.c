@@ -480,6 +480,23 @@ write_positions(int32 source_id, const char *topic, const Position *positions, i
 }
 
 /*
+ * touch_source makes a new version of the source's row, which makes the worker
+ * that reads it begin anew.
+ */
+static void
+touch_source(int32 source_id)
+{
+	static const Oid types[] = {INT4OID};
+	Datum		values[] = {Int32GetDatum(source_id)};
+	LhCatalog	catalog;
+
+	lh_catalog_begin(&catalog);
+	lh_catalog_run("UPDATE lakehouse.source SET name = name"
+				   " WHERE source_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
+	lh_catalog_end(&catalog);
+}
+
+/*
  * lakehouse.seek_source(source text, starting_offsets jsonb) moves the position
  * of a Kafka source: the way on after lost or re-created data.  Partitions that
  * an object does not name keep their position.
@@ -523,5 +540,6 @@ lakehouse_seek_source(PG_FUNCTION_ARGS)
 	lh_identity_role(&identity, source->owner, "pg_catalog, pg_temp");
 	prepare_topics(source, &start, false);
 	lh_identity_restore(&identity);
+	touch_source(source->source_id);
 	PG_RETURN_VOID();
 }

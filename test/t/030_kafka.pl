@@ -280,6 +280,37 @@ broker_command($broker, 'up');
 ok(wait_until(sub { my ($s, $o) = $node->psql('postgres', "SELECT rows FROM lakehouse.run_source('down')"); return $s == 0 && $o eq '1' }, 30),
 	'the source reads again when the broker is back');
 
+# --------------------------------------------------------- background worker
+my $state = q{SELECT coalesce((SELECT st.sqlstate FROM lakehouse.source_state st JOIN lakehouse.source s USING (source_id)
+	WHERE s.name = 'live'), 'well')};
+make_source('live', 'live', 'value text, partition integer, "offset" bigint');
+produce('{"topic": "live", "partition": 0, "value": "1"}');
+value_of(q{SELECT lakehouse.alter_source('live', trigger => 'continuous')});
+ok(poll_value($node, 'SELECT count(*) FROM bronze.live', '1'), 'a worker reads what was there');
+produce('{"topic": "live", "partition": 1, "value": "2"}');
+ok(poll_value($node, 'SELECT count(*) FROM bronze.live', '2'), 'and what comes');
+is(value_of(q{SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%live%' AND xact_start IS NOT NULL}), '0',
+	'no transaction is open while it waits');
+
+# somebody else moves the position: what the worker holds is not written
+value_of(q{UPDATE lakehouse.kafka_offset SET next_offset = 0, last_offset = NULL WHERE topic = 'live' AND partition = 1});
+produce('{"topic": "live", "partition": 1, "value": "3"}');
+ok(poll_value($node, q{SELECT string_agg(value, ',' ORDER BY value) FROM bronze.live}, '1,2,2,3'),
+	'the worker reads from a position that somebody else wrote');
+value_of(q{SELECT lakehouse.seek_source('live', '{"live": {"0": 0}}')});
+ok(poll_value($node, q{SELECT string_agg(value, ',' ORDER BY value) FROM bronze.live}, '1,1,2,2,3'),
+	'and at once from one that seek_source gave');
+
+broker_command($broker, 'down');
+$began = time();
+ok(poll_value($node, $state, '08001', 15), 'a lost broker is told in the state of the source');
+cmp_ok(time() - $began, '<', 10, 'within 10 seconds');
+broker_command($broker, 'up');
+produce('{"topic": "live", "partition": 0, "value": "4"}');
+ok(poll_value($node, 'SELECT count(*) FROM bronze.live', '6', 60), 'the worker goes on when the broker is back');
+ok(poll_value($node, $state, 'well'), 'and the state says so');
+value_of(q{SELECT lakehouse.alter_source('live', trigger => 'available_now')});
+
 # a cancelled or failed run leaves no thread and no descriptor behind
 my $left = value_of(<<'END');
 CREATE FUNCTION threads() RETURNS bigint LANGUAGE sql AS
