@@ -386,6 +386,53 @@ add_missing_columns(Relation relation, Oid images)
 }
 
 /*
+ * lh_capture_release ends the keeping of old images when no flow needs them any
+ * more, and deletes what flows have seen otherwise.
+ */
+void
+lh_capture_release(Oid relation)
+{
+	static const Oid types[] = {OIDOID};
+	Datum		value = ObjectIdGetDatum(relation);
+	Oid			images = lh_capture_images_of(relation);
+	LhCatalog	catalog;
+	LhIdentity	saved;
+	bool		needed;
+
+	if (!OidIsValid(images))
+		return;
+	lh_catalog_begin(&catalog);
+	needed = lh_catalog_run("SELECT FROM lakehouse.flow_input i JOIN lakehouse.flow f"
+							" ON f.flow_id OPERATOR(pg_catalog.=) i.flow_id"
+							" WHERE i.input OPERATOR(pg_catalog.=) $1 AND i.streaming"
+							" AND f.mode OPERATOR(pg_catalog.=) 'aggregate'",
+							1, types, &value, NULL) > 0;
+	if (!needed)
+		lh_catalog_run("UPDATE lakehouse.managed_table SET old_images = NULL"
+					   " WHERE relation OPERATOR(pg_catalog.=) $1", 1, types, &value, NULL);
+	lh_catalog_end(&catalog);
+	if (needed)
+	{
+		lh_capture_prune(relation);
+		return;
+	}
+	if (get_rel_name(relation) != NULL)
+	{
+		lh_identity_role(&saved, relation_owner(relation), "pg_catalog, pg_temp");
+		run_ddl(psprintf("DROP TRIGGER IF EXISTS lakehouse_old_images_update ON %s", table_name(relation)));
+		run_ddl(psprintf("DROP TRIGGER IF EXISTS lakehouse_old_images_delete ON %s", table_name(relation)));
+		run_ddl(psprintf("DROP TRIGGER IF EXISTS lakehouse_old_images_truncate ON %s", table_name(relation)));
+		lh_identity_restore(&saved);
+	}
+	if (get_rel_name(images) != NULL)
+	{
+		lh_identity_role(&saved, relation_owner(images), "pg_catalog, pg_temp");
+		run_ddl(psprintf("DROP TABLE %s", table_name(images)));
+		lh_identity_restore(&saved);
+	}
+}
+
+/*
  * lh_capture_prune deletes old images of loads that no flow waits for any more.
  * The images are listed before the queue is read: what is listed and no longer
  * queued was consumed, and what is written meanwhile is not listed.

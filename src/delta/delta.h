@@ -128,5 +128,6 @@ extern void lh_capture_stamp(Oid relation);
 extern void lh_capture_old_images(Oid relation);
 extern Oid	lh_capture_images_of(Oid relation);
 extern void lh_capture_prune(Oid relation);
+extern void lh_capture_release(Oid relation);
 
 #endif							/* LH_DELTA_H */

@@ -166,8 +166,9 @@ add_load_column(Oid relation, const char *table, bool updatable)
 					 table, quote_literal_cstr(table));
 	run_ddl(sql.data);
 	resetStringInfo(&sql);
-	appendStringInfo(&sql, "CREATE INDEX ON %s USING %s (" LH_LOAD_COLUMN ")",
-					 table, updatable ? "btree" : "brin");
+	appendStringInfo(&sql, "CREATE INDEX ON %s USING %s",
+					 table, updatable ? "btree (" LH_LOAD_COLUMN ")" :
+					 "brin (" LH_LOAD_COLUMN ") WITH (autosummarize = on)");
 	run_ddl(sql.data);
 }
 

@@ -41,6 +41,7 @@ static void define_flow(LhFlowDefinition *definition, const LhFlow *replaced);
 static void choose_inputs(LhFlowDefinition *definition, const LhStatement *statement);
 static void store_flow(LhFlowDefinition *definition, const LhFlow *replaced);
 static void store_inputs(const LhFlowDefinition *definition, const LhFlow *replaced);
+static void release_inputs(const LhFlow *replaced);
 static LhFlow *lock_flow(text *name);
 
 /*
@@ -72,6 +73,8 @@ lakehouse_create_flow(PG_FUNCTION_ARGS)
 	define_flow(&definition, replaced);
 	store_flow(&definition, replaced);
 	store_inputs(&definition, replaced);
+	if (replaced != NULL)
+		release_inputs(replaced);
 	lh_identity_restore(&saved);
 	PG_RETURN_VOID();
 }
@@ -475,6 +478,19 @@ store_inputs(const LhFlowDefinition *definition, const LhFlow *replaced)
 }
 
 /*
+ * release_inputs ends the keeping of old rows that only the former definition
+ * of a flow needed.
+ */
+static void
+release_inputs(const LhFlow *replaced)
+{
+	ListCell   *cell;
+
+	foreach(cell, replaced->streaming)
+		lh_capture_release(lfirst_oid(cell));
+}
+
+/*
  * lock_flow finds a flow that the caller may change, and locks it.
  */
 static LhFlow *
@@ -563,7 +579,7 @@ lakehouse_drop_flow(PG_FUNCTION_ARGS)
 		lh_identity_restore(&saved);
 	}
 	foreach(cell, flow->streaming)
-		lh_capture_prune(lfirst_oid(cell));
+		lh_capture_release(lfirst_oid(cell));
 	PG_RETURN_VOID();
 }
 
