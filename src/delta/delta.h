@@ -118,6 +118,8 @@ typedef struct LhExecuted
 
 extern uint64 lh_execute_query(Query *query, const char *sql, DestReceiver *dest,
 							   QueryEnvironment *environment, LhExecuted *executed);
+extern uint64 lh_execute_plan(PlannedStmt *plan, const char *sql, DestReceiver *dest,
+							  QueryEnvironment *environment, LhExecuted *executed);
 extern void lh_execute_push_error_context(ErrorContextCallback *callback, const char *flow,
 										  const char *sql);
 

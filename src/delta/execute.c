@@ -16,7 +16,7 @@
 /* what an error context of ours points at */
 typedef struct ErrorPlace
 {
-	const char *flow;
+	const char *flow;			/* or NULL */
 	const char *sql;
 } ErrorPlace;
 
@@ -25,7 +25,7 @@ static void count_changes(QueryDesc *desc, LhExecuted *executed);
 
 /*
  * lh_execute_push_error_context makes errors say which flow's query they came
- * from and show their place in its text.  Pop it with
+ * from (unless flow is NULL) and show their place in its text.  Pop it with
  * error_context_stack = callback->previous.
  */
 void
@@ -53,7 +53,8 @@ query_error(void *argument)
 		internalerrposition(position);
 		internalerrquery(place->sql);
 	}
-	errcontext("query of flow \"%s\"", place->flow);
+	if (place->flow != NULL)
+		errcontext("query of flow \"%s\"", place->flow);
 }
 
 /*
@@ -66,14 +67,23 @@ uint64
 lh_execute_query(Query *query, const char *sql, DestReceiver *dest,
 				 QueryEnvironment *environment, LhExecuted *executed)
 {
-	bool		is_select = query->commandType == CMD_SELECT;
-	PlannedStmt *plan;
-	QueryDesc  *desc;
+	int			options = query->commandType == CMD_SELECT ? CURSOR_OPT_PARALLEL_OK : 0;
+
+	return lh_execute_plan(pg_plan_query(query, sql, options, NULL), sql, dest,
+						   environment, executed);
+}
+
+/*
+ * lh_execute_plan is the second half of lh_execute_query.
+ */
+uint64
+lh_execute_plan(PlannedStmt *plan, const char *sql, DestReceiver *dest,
+				QueryEnvironment *environment, LhExecuted *executed)
+{
+	QueryDesc  *desc = CreateQueryDesc(plan, sql, GetActiveSnapshot(), InvalidSnapshot, dest,
+									   NULL, environment, 0);
 	uint64		count;
 
-	plan = pg_plan_query(query, sql, is_select ? CURSOR_OPT_PARALLEL_OK : 0, NULL);
-	desc = CreateQueryDesc(plan, sql, GetActiveSnapshot(), InvalidSnapshot, dest, NULL,
-						   environment, 0);
 	ExecutorStart(desc, 0);
 	lh_executor_run(desc);
 	ExecutorFinish(desc);
@@ -82,7 +92,7 @@ lh_execute_query(Query *query, const char *sql, DestReceiver *dest,
 		count_changes(desc, executed);
 	ExecutorEnd(desc);
 	FreeQueryDesc(desc);
-	if (!is_select)
+	if (plan->commandType != CMD_SELECT)
 	{
 		CommandCounterIncrement();
 		UpdateActiveSnapshotCommandId();

@@ -10,9 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "executor/executor.h"
 #include "miscadmin.h"
-#include "nodes/execnodes.h"
 #include "storage/lmgr.h"
 #include "tcop/dest.h"
 #include "tcop/tcopprot.h"
@@ -20,11 +18,14 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "compat.h"
-#include "delta/load.h"
+#include "delta/delta.h"
 #include "fault.h"
 #include "flow/merge_internal.h"
 
+static void execute(const char *sql, const char *name, const LhMergeRows *rows,
+					DestReceiver *receiver, LhExecuted *executed);
+static PlannedStmt *plan_statement(Query *query, const char *sql);
+static void set_off(const char *setting);
 static void apply_append(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta,
 						 LhMergeCounts *counts);
 static void apply_insert_only(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta,
@@ -80,13 +81,10 @@ static void
 apply_append(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta, LhMergeCounts *counts)
 {
 	LhMergeRows all = {rows, delta, tuplestore_tuple_count(rows)};
-	LhMergeDone done;
 
 	counts->rows_in = all.count;
-	if (all.count == 0)
-		return;
-	lh_merge_execute(lh_merge_sql_append(plan, delta), LH_DELTA_NAME, &all, NULL, &done);
-	counts->inserted = done.processed;
+	if (all.count > 0)
+		lh_merge_write(lh_merge_sql_append(plan, delta), &all, counts);
 }
 
 static void
@@ -94,13 +92,9 @@ apply_insert_only(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta,
 				  LhMergeCounts *counts)
 {
 	LhMergeRows *winners = lh_merge_winners(plan, rows, delta, counts);
-	LhMergeDone done;
 
 	if (winners->count > 0)
-	{
-		lh_merge_execute(lh_merge_sql_insert(plan, true), LH_DELTA_NAME, winners, NULL, &done);
-		counts->inserted = done.processed;
-	}
+		lh_merge_write(lh_merge_sql_insert(plan, true), winners, counts);
 	tuplestore_end(winners->store);
 }
 
@@ -108,14 +102,9 @@ static void
 apply_upsert(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta, LhMergeCounts *counts)
 {
 	LhMergeRows *winners = lh_merge_winners(plan, rows, delta, counts);
-	LhMergeDone done;
 
 	if (winners->count > 0)
-	{
-		lh_merge_execute(lh_merge_sql_upsert(plan), LH_DELTA_NAME, winners, NULL, &done);
-		counts->inserted = done.inserted;
-		counts->updated = done.updated;
-	}
+		lh_merge_write(lh_merge_sql_upsert(plan), winners, counts);
 	tuplestore_end(winners->store);
 }
 
@@ -130,7 +119,6 @@ apply_scd1(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta, LhMergeCou
 	LhMergeRows *winners = lh_merge_winners(plan, rows, delta, counts);
 	Oid			side = plan->merge->tombstones;
 	bool		read_side = OidIsValid(side) && !lh_merge_side_empty(side);
-	LhMergeDone done;
 
 	plan->side = lh_merge_side_name(side);
 	if (winners->count == 0)
@@ -138,63 +126,87 @@ apply_scd1(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta, LhMergeCou
 	if (plan->side == NULL && (winners->deletes > 0 || !plan->sequence_stored))
 		elog(ERROR, "merge by sequence has no table of tombstones");
 	if (plan->sequence_stored && read_side && winners->deletes < winners->count)
-		lh_merge_execute(lh_merge_sql_revive(plan), LH_DELTA_NAME, winners, NULL, &done);
+		lh_merge_write(lh_merge_sql_revive(plan), winners, NULL);
 	if (plan->sequence_stored && winners->deletes > 0)
-		lh_merge_execute(lh_merge_sql_bury(plan), LH_DELTA_NAME, winners, NULL, &done);
+		lh_merge_write(lh_merge_sql_bury(plan), winners, NULL);
 	LH_FAULT("merge-before-watermark");
-	lh_merge_execute(lh_merge_sql_scd1(plan, winners->deletes > 0, read_side),
-					 LH_DELTA_NAME, winners, NULL, &done);
-	counts->inserted = done.inserted;
-	counts->updated = done.updated;
-	counts->deleted = done.deleted;
+	lh_merge_write(lh_merge_sql_scd1(plan, winners->deletes > 0, read_side), winners, counts);
 	if (!plan->sequence_stored)
-		lh_merge_execute(lh_merge_sql_remember(plan), LH_DELTA_NAME, winners, NULL, &done);
+		lh_merge_write(lh_merge_sql_remember(plan), winners, NULL);
 	tuplestore_end(winners->store);
 }
 
 /*
- * plan_by_index plans a statement that finds the target's rows through the index
- * on the keys, one by one.  The rows come sorted by key, so neighbours share
- * pages, and the cost follows the number of rows and not the size of the target.
- * Left alone the planner hashes the target from a fifth of its size on, which
- * reads all of it and updates it in random order: measured four times slower.
+ * plan_statement plans a statement.  DML finds the target's rows one by one,
+ * through the index on the keys or by their place: the rows come sorted by key,
+ * so neighbours share pages, and the cost follows the number of rows and not the
+ * size of the target.  Left alone the planner hashes the target from a fifth of
+ * its size on, which reads all of it and updates it in random order: measured
+ * four times slower.
  */
 static PlannedStmt *
-plan_by_index(Query *query, const char *sql)
+plan_statement(Query *query, const char *sql)
 {
+	static const char *const by_row[] = {"enable_hashjoin", "enable_mergejoin",
+	"enable_material", "enable_seqscan"};
 	int			nest = NewGUCNestLevel();
-	PlannedStmt *planned;
+	PlannedStmt *plan;
 
-	(void) set_config_option("enable_hashjoin", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_mergejoin", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_material", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-	planned = pg_plan_query(query, sql, 0, NULL);
+	set_off("jit");
+	if (query->commandType != CMD_SELECT)
+		for (int i = 0; i < lengthof(by_row); i++)
+			set_off(by_row[i]);
+	plan = pg_plan_query(query, sql, 0, NULL);
 	AtEOXact_GUC(true, nest);
-	return planned;
+	return plan;
+}
+
+static void
+set_off(const char *setting)
+{
+	(void) set_config_option(setting, "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
 }
 
 /*
- * lh_merge_execute runs one statement of ours as the current user, with "rows"
- * visible under "name" (as a trigger sees its transition tables).  It does not
- * go through SPI because only the plan's own state tells how many rows a MERGE
- * inserted and updated.  The count of rows is exact, so joins are planned well.
+ * lh_merge_write runs one DML statement of ours over the rows, which it sees
+ * under the name lakehouse_delta, and adds what it did to *counts (or NULL).
  */
 void
-lh_merge_execute(const char *sql, const char *name, const LhMergeRows *rows,
-				 DestReceiver *receiver, LhMergeDone *done)
+lh_merge_write(const char *sql, const LhMergeRows *rows, LhMergeCounts *counts)
+{
+	LhExecuted	executed = {0};
+
+	execute(sql, LH_DELTA_NAME, rows, None_Receiver, &executed);
+	if (counts == NULL)
+		return;
+	counts->inserted += executed.inserted;
+	counts->updated += executed.updated;
+	counts->deleted += executed.deleted;
+}
+
+/*
+ * lh_merge_read runs one SELECT of ours, which sees "rows" (or NULL) under the
+ * name lakehouse_touched.
+ */
+void
+lh_merge_read(const char *sql, const LhMergeRows *rows, DestReceiver *receiver)
+{
+	execute(sql, LH_TOUCHED_NAME, rows, receiver, NULL);
+}
+
+/*
+ * execute runs a statement as the current user, with "rows" visible under "name"
+ * as a trigger sees its transition tables.  The count of rows is exact, so the
+ * statement is planned well.
+ */
+static void
+execute(const char *sql, const char *name, const LhMergeRows *rows,
+		DestReceiver *receiver, LhExecuted *executed)
 {
 	QueryEnvironment *environment = create_queryEnv();
 	EphemeralNamedRelationData enr = {0};
 	List	   *queries;
-	PlannedStmt *planned;
-	QueryDesc  *desc;
 
 	if (rows != NULL)
 	{
@@ -206,30 +218,17 @@ lh_merge_execute(const char *sql, const char *name, const LhMergeRows *rows,
 		register_ENR(environment, &enr);
 	}
 	CommandCounterIncrement();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	/*
+	 * Whatever the isolation level, see all that other merges did before we got
+	 * the lock on the target: a transaction's older snapshot would miss their
+	 * rows and tombstones.
+	 */
+	PushActiveSnapshot(GetLatestSnapshot());
 	queries = pg_analyze_and_rewrite_fixedparams(linitial_node(RawStmt, pg_parse_query(sql)),
 												 sql, NULL, 0, environment);
 	if (list_length(queries) != 1)
 		elog(ERROR, "statement of a merge was rewritten: %s", sql);
-	planned = plan_by_index(linitial_node(Query, queries), sql);
-	desc = CreateQueryDesc(planned, sql, GetActiveSnapshot(), InvalidSnapshot,
-						   receiver ? receiver : None_Receiver, NULL, environment, 0);
-	ExecutorStart(desc, 0);
-	lh_executor_run(desc);
-
-	done->processed = desc->estate->es_processed;
-	done->inserted = done->updated = done->deleted = 0;
-	if (IsA(desc->planstate, ModifyTableState))
-	{
-		ModifyTableState *state = (ModifyTableState *) desc->planstate;
-
-		done->inserted = (int64) state->mt_merge_inserted;
-		done->updated = (int64) state->mt_merge_updated;
-		done->deleted = (int64) state->mt_merge_deleted;
-	}
-	ExecutorFinish(desc);
-	ExecutorEnd(desc);
-	FreeQueryDesc(desc);
+	(void) lh_execute_plan(plan_statement(linitial_node(Query, queries), sql), sql,
+						   receiver, environment, executed);
 	PopActiveSnapshot();
-	CommandCounterIncrement();
 }

@@ -35,6 +35,7 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+#include "delta/delta.h"
 #include "delta/load.h"
 #include "flow/merge_internal.h"
 
@@ -373,12 +374,11 @@ resolve_delete(LhMergePlan *plan, TupleDesc delta)
 		condition = makeBoolConst(false, false);
 	else
 		condition = parse_expression(plan, delta, plan->merge->delete_when, "delete_when");
-	condition = coerce_to_target_type(NULL, condition, exprType(condition), BOOLOID, -1,
-									  COERCION_ASSIGNMENT, COERCE_IMPLICIT_CAST, -1);
-	if (condition == NULL)
+	if (getBaseType(exprType(condition)) != BOOLOID)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("delete_when must be of type boolean")));
+				 errmsg("delete_when is of type %s and not boolean",
+						format_type_be(exprType(condition)))));
 
 	/* false and NULL are both "not a delete" */
 	test = makeNode(BooleanTest);
@@ -494,9 +494,12 @@ parse_expression(const LhMergePlan *plan, TupleDesc delta, const char *text, con
 {
 	ParseState *pstate = make_parsestate(NULL);
 	EphemeralNamedRelationData *enr = palloc0(sizeof(EphemeralNamedRelationData));
-	List	   *raw = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
-	SelectStmt *select = (SelectStmt *) linitial_node(RawStmt, raw)->stmt;
+	SelectStmt *select;
 	Node	   *value;
+	ErrorContextCallback callback;
+
+	lh_execute_push_error_context(&callback, NULL, text);
+	select = (SelectStmt *) linitial_node(RawStmt, raw_parser(text, RAW_PARSE_PLPGSQL_EXPR))->stmt;
 
 	if (!IsA(select, SelectStmt) || list_length(select->targetList) != 1 ||
 		select->fromClause != NIL || select->whereClause != NULL ||
@@ -532,6 +535,7 @@ parse_expression(const LhMergePlan *plan, TupleDesc delta, const char *text, con
 		value = coerce_to_target_type(pstate, value, UNKNOWNOID, TEXTOID, -1,
 									  COERCION_IMPLICIT, COERCE_IMPLICIT_CAST, -1);
 	free_parsestate(pstate);
+	error_context_stack = callback.previous;
 	return value;
 }
 

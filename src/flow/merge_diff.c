@@ -181,7 +181,6 @@ read_new_rows(Diff *diff, Tuplestorestate *rows, TupleDesc delta, int64 *count)
 static void
 read_old_rows(Diff *diff, Tuplestorestate *touched, TupleDesc touched_desc)
 {
-	LhMergeDone done;
 	LhMergeRows *keys;
 	List	   *masks;
 	ListCell   *cell;
@@ -193,15 +192,14 @@ read_old_rows(Diff *diff, Tuplestorestate *touched, TupleDesc touched_desc)
 	diff->receiver.mydest = DestNone;
 	if (diff->plan->merge->mode == LH_MERGE_COMPLETE)
 	{
-		lh_merge_execute(lh_merge_sql_old_rows(diff->plan, false, 0), NULL, NULL,
-						 &diff->receiver, &done);
+		lh_merge_read(lh_merge_sql_old_rows(diff->plan, false, 0), NULL, &diff->receiver);
 		return;
 	}
 
 	keys = coerce_touched(diff->plan, touched, touched_desc, &masks);
 	foreach(cell, masks)
-		lh_merge_execute(lh_merge_sql_old_rows(diff->plan, true, (uint32) lfirst_int(cell)),
-						 LH_TOUCHED_NAME, keys, &diff->receiver, &done);
+		lh_merge_read(lh_merge_sql_old_rows(diff->plan, true, (uint32) lfirst_int(cell)),
+					  keys, &diff->receiver);
 	tuplestore_end(keys->store);
 }
 
@@ -489,25 +487,11 @@ add_change(Diff *diff, LhMergeRows *changes, TupleTableSlot *place, TupleTableSl
 static void
 write_changes(Diff *diff, LhMergeCounts *counts)
 {
-	LhMergeDone done;
-
 	if (diff->deletes.count > 0)
-	{
-		lh_merge_execute(lh_merge_sql_delete_row(diff->plan), LH_DELTA_NAME, &diff->deletes,
-						 NULL, &done);
-		counts->deleted = done.processed;
-	}
+		lh_merge_write(lh_merge_sql_delete_row(diff->plan), &diff->deletes, counts);
 	LH_FAULT("merge-before-watermark");
 	if (diff->updates.count > 0)
-	{
-		lh_merge_execute(lh_merge_sql_update_row(diff->plan), LH_DELTA_NAME, &diff->updates,
-						 NULL, &done);
-		counts->updated = done.processed;
-	}
+		lh_merge_write(lh_merge_sql_update_row(diff->plan), &diff->updates, counts);
 	if (diff->inserts.count > 0)
-	{
-		lh_merge_execute(lh_merge_sql_insert(diff->plan, false), LH_DELTA_NAME, &diff->inserts,
-						 NULL, &done);
-		counts->inserted = done.processed;
-	}
+		lh_merge_write(lh_merge_sql_insert(diff->plan, false), &diff->inserts, counts);
 }

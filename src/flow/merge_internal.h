@@ -77,15 +77,6 @@ typedef struct LhMergeRows
 	int64		deletes;		/* of them, winners that are deletes */
 } LhMergeRows;
 
-/* What one statement did; merges tell the actions apart. */
-typedef struct LhMergeDone
-{
-	int64		processed;
-	int64		inserted;
-	int64		updated;
-	int64		deleted;
-} LhMergeDone;
-
 /* merge_check.c */
 extern LhMergePlan *lh_merge_resolve(const LhMerge *merge, TupleDesc delta);
 
@@ -128,8 +119,8 @@ extern char *lh_merge_side_name(Oid side);
 extern bool lh_merge_side_empty(Oid side);
 
 /* merge.c */
-extern void lh_merge_execute(const char *sql, const char *name, const LhMergeRows *rows,
-							 DestReceiver *receiver, LhMergeDone *done);
+extern void lh_merge_write(const char *sql, const LhMergeRows *rows, LhMergeCounts *counts);
+extern void lh_merge_read(const char *sql, const LhMergeRows *rows, DestReceiver *receiver);
 
 /* merge_diff.c */
 extern void lh_merge_diff(LhMergePlan *plan, Tuplestorestate *rows, TupleDesc delta,

@@ -18,7 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-#include "compat.h"
+#include "delta/delta.h"
 #include "delta/load.h"
 #include "flow/merge.h"
 
@@ -66,14 +66,16 @@ lakehouse_merge_scd1(PG_FUNCTION_ARGS)
 static Tuplestorestate *
 read_query(const char *sql, TupleDesc *desc)
 {
-	List	   *raw = pg_parse_query(sql);
-	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
+	Tuplestorestate *rows = tuplestore_begin_heap(false, false, maintenance_work_mem);
 	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+	List	   *raw;
 	List	   *queries = NIL;
 	Query	   *query;
-	QueryDesc  *execution;
+	ErrorContextCallback callback;
 
 	PushActiveSnapshot(GetTransactionSnapshot());
+	lh_execute_push_error_context(&callback, NULL, sql);
+	raw = pg_parse_query(sql);
 	if (list_length(raw) == 1)
 		queries = pg_analyze_and_rewrite_fixedparams(linitial_node(RawStmt, raw), sql,
 													 NULL, 0, NULL);
@@ -85,16 +87,11 @@ read_query(const char *sql, TupleDesc *desc)
 				 errmsg("query of a merge must be one SELECT"),
 				 errhint("Write data-modifying statements before or after the call.")));
 
+	*desc = ExecCleanTypeFromTL(query->targetList);
 	SetTuplestoreDestReceiverParams(receiver, rows, CurrentMemoryContext, false, NULL, NULL);
-	execution = CreateQueryDesc(pg_plan_query(query, sql, CURSOR_OPT_PARALLEL_OK, NULL), sql,
-								GetActiveSnapshot(), InvalidSnapshot, receiver, NULL, NULL, 0);
-	ExecutorStart(execution, 0);
-	*desc = CreateTupleDescCopy(execution->tupDesc);
-	lh_executor_run(execution);
-	ExecutorFinish(execution);
-	ExecutorEnd(execution);
-	FreeQueryDesc(execution);
+	(void) lh_execute_query(query, sql, receiver, NULL, NULL);
 	receiver->rDestroy(receiver);
+	error_context_stack = callback.previous;
 	PopActiveSnapshot();
 	return rows;
 }
