@@ -65,4 +65,13 @@ reference:
 	@-MAKELEVEL= MAKEFLAGS= STEPS=tap TESTS=t/130_docs KEEP=1 bash test/run.sh >/dev/null 2>&1
 	cp tmp_check/tap/tmp_check/reference.md docs/reference.md
 
-.PHONY: test bench reference
+demo:
+	@MAKELEVEL= MAKEFLAGS= bash examples/fitness/demo.sh
+
+demo-stop:
+	@bash examples/fitness/demo.sh stop
+
+examples/fitness/generate: examples/fitness/generate.c
+	$(CC) -O2 -Wall -Wextra -o $@ $<
+
+.PHONY: test bench reference demo demo-stop

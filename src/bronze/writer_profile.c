@@ -31,6 +31,19 @@ static bool indexes_raise(Relation relation);
 static bool row_may_be_too_big(TupleDesc tupdesc);
 
 /*
+ * has_insert_triggers tells whether any trigger fires for our rows; a managed
+ * table always has one for updates.
+ */
+static bool
+has_insert_triggers(const TriggerDesc *triggers)
+{
+	return triggers != NULL &&
+		(triggers->trig_insert_before_row || triggers->trig_insert_after_row ||
+		 triggers->trig_insert_instead_row || triggers->trig_insert_before_statement ||
+		 triggers->trig_insert_after_statement || triggers->trig_insert_new_table);
+}
+
+/*
  * lh_write_profile fills the writer's knowledge of its open relation.
  */
 void
@@ -43,10 +56,10 @@ lh_write_profile(LhWriter *writer)
 	constr = writer->tupdesc->constr;
 	writer->fast_slots = relation->rd_rel->relkind == RELKIND_RELATION &&
 		relation->rd_tableam == GetHeapamTableAmRoutine() &&
-		relation->trigdesc == NULL;
+		!has_insert_triggers(relation->trigdesc);
 	writer->relation_raises = relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
 		relation->rd_rel->relispartition ||
-		relation->trigdesc != NULL ||
+		has_insert_triggers(relation->trigdesc) ||
 		indexes_raise(relation) ||
 		row_may_be_too_big(writer->tupdesc);
 	if (constr != NULL && (constr->num_check > 0 || constr->has_generated_stored))

@@ -508,14 +508,28 @@ is_union_all(Node *node)
 }
 
 /*
+ * combines_with_target tells whether the user's own statement decides how its
+ * rows go together with what the target has: MERGE, UPDATE, DELETE and INSERT
+ * with ON CONFLICT.  Then it may group, rank or de-duplicate the new rows first.
+ */
+static bool
+combines_with_target(const Query *query)
+{
+	return query->commandType == CMD_MERGE || query->commandType == CMD_UPDATE ||
+		query->commandType == CMD_DELETE ||
+		(query->commandType == CMD_INSERT && query->onConflict != NULL);
+}
+
+/*
  * find_obstacles notes in *position what this level does with its rows that
  * makes a result row depend on more than one row of an input.
  */
 static void
-find_obstacles(const Query *query, Position *position)
+find_obstacles(const LhStatement *statement, const Query *query, Position *position)
 {
 	const char *grouping = NULL;
 	const char *other = NULL;
+	bool		combines = combines_with_target(statement->query);
 
 	if (query->commandType != CMD_SELECT)
 		return;
@@ -525,7 +539,7 @@ find_obstacles(const Query *query, Position *position)
 		grouping = "beneath DISTINCT";
 	if (query->limitCount || query->limitOffset)
 		other = "beneath LIMIT or OFFSET";
-	else if (query->hasWindowFuncs)
+	else if (query->hasWindowFuncs && !combines)
 		other = "beneath a window function";
 	else if (query->groupingSets)
 		other = "beneath GROUPING SETS, ROLLUP or CUBE";
@@ -533,7 +547,7 @@ find_obstacles(const Query *query, Position *position)
 		other = "beneath UNION, INTERSECT or EXCEPT";
 
 	if (position->direct == NULL)
-		position->direct = other ? other : grouping;
+		position->direct = other ? other : combines ? NULL : grouping;
 	/* the groups of the user's own query are what is recomputed */
 	if (grouping != NULL && position->depth > USER_QUERY_DEPTH && other == NULL)
 		other = grouping;
@@ -548,7 +562,7 @@ collect_query(Collector *collector, Query *query, Position position)
 {
 	Position	saved = collector->position;
 
-	find_obstacles(query, &position);
+	find_obstacles(collector->statement, query, &position);
 	collect_from(collector, query, (Node *) query->jointree, position);
 	if (query->setOperations)
 		collect_set_operation(collector, query, query->setOperations, position);
