@@ -95,10 +95,14 @@ bool
 lh_kafka_check_property(const char *name, const char *value, char *message, Size size)
 {
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
-	rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, name, value, message, size);
+	char		text[512];
+	rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, name, value, text, sizeof(text));
 
 	rd_kafka_conf_destroy(conf);
-	return result == RD_KAFKA_CONF_OK;
+	if (result == RD_KAFKA_CONF_OK)
+		return true;
+	copy_text(message, size, text);
+	return false;
 }
 
 /*
@@ -272,7 +276,7 @@ copy_text(char *to, Size size, const char *from)
 	for (; i < size - 1 && from[i] != '\0'; i++)
 		to[i] = from[i] >= ' ' && from[i] < 0x7f ? from[i] : '?';
 	to[i] = '\0';
-	while (i > 0 && (to[i - 1] == '.' || to[i - 1] == ' '))
+	while (i > 0 && (to[i - 1] == '.' || to[i - 1] == ' ' || to[i - 1] == '?'))
 		to[--i] = '\0';
 }
 

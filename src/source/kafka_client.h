@@ -53,7 +53,8 @@ typedef struct LhKafkaQuestion
 
 /*
  * lh_kafka_check_property asks librdkafka whether it takes a value for a
- * property; false with its reason in message.  The reason may quote the value.
+ * property; false with its reason, without a final period, in message.  The
+ * reason may quote the value.
  */
 extern bool lh_kafka_check_property(const char *name, const char *value,
 									char *message, Size size);

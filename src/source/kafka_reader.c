@@ -99,6 +99,16 @@ mapped_part(Jsonb *options, const char *column)
 	return -1;
 }
 
+static bool
+can_fill(TupleDesc tupdesc, const bool *fillable, int index)
+{
+	Form_pg_attribute attribute = TupleDescAttr(tupdesc, index);
+
+	return !attribute->attisdropped && attribute->attgenerated == '\0' &&
+		strcmp(NameStr(attribute->attname), LH_LOAD_COLUMN) != 0 &&
+		(fillable == NULL || fillable[index]);
+}
+
 /*
  * check_mapping checks that the option "columns" names columns that the source
  * can fill, and parts that exist.
@@ -150,7 +160,7 @@ check_mapping(TupleDesc tupdesc, const bool *fillable, Jsonb *options)
 			if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), name) == 0)
 				found = i;
 		}
-		if (found < 0 || (fillable != NULL && !fillable[found]))
+		if (found < 0 || !can_fill(tupdesc, fillable, found))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("option \"columns\" names column \"%s\", which a source cannot fill", name),
@@ -173,14 +183,11 @@ lh_kafka_reader_open(TupleDesc tupdesc, const bool *fillable, Jsonb *options)
 	initStringInfo(&reader->text);
 	for (int i = 0; i < tupdesc->natts; i++)
 	{
-		Form_pg_attribute attribute = TupleDescAttr(tupdesc, i);
 		int			part;
 
-		if (attribute->attisdropped || attribute->attgenerated != '\0' ||
-			strcmp(NameStr(attribute->attname), LH_LOAD_COLUMN) == 0 ||
-			(fillable != NULL && !fillable[i]))
+		if (!can_fill(tupdesc, fillable, i))
 			continue;
-		part = mapped_part(options, NameStr(attribute->attname));
+		part = mapped_part(options, NameStr(TupleDescAttr(tupdesc, i)->attname));
 		if (part < 0)
 			continue;
 		add_column(reader, tupdesc, i, (Part) part);

@@ -8,6 +8,8 @@
  */
 #include "postgres.h"
 
+#include <math.h>
+
 #include "access/table.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
@@ -144,7 +146,10 @@ offset_value(const JsonbValue *value, const char *topic, const char *partition)
 {
 	int64		offset = -3;
 
-	if (value->type == jbvNumeric)
+	/* numeric_int8 raises an error of its own for what does not fit */
+	if (value->type == jbvNumeric &&
+		fabs(DatumGetFloat8(DirectFunctionCall1(numeric_float8_no_overflow,
+												NumericGetDatum(value->val.numeric)))) < 9.2e18)
 		offset = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
 	if (offset < LH_KAFKA_BEGINNING)
 		ereport(ERROR,

@@ -25,6 +25,7 @@
 #include "utils/formatting.h"
 #include "utils/syscache.h"
 
+#include "catalog/options.h"
 #include "compat.h"
 #include "source/kafka_client.h"
 #include "source/server.h"
@@ -127,6 +128,7 @@ static void refuse_options(List *options, const char *noun);
 static const Property *find_property(const char *name);
 static void check_property(DefElem *option, PropertyPlace place);
 static void refuse_property(const char *name, PropertyPlace place);
+static void refuse_unknown(const char *name, PropertyPlace place);
 static void check_bootstrap_servers(const char *value);
 static void check_security(List *options);
 static const char *option_value(List *options, const char *name);
@@ -329,21 +331,36 @@ refuse_property(const char *name, PropertyPlace place)
 					 errmsg("property \"%s\" is not permitted", name),
 					 errdetail("%s", refusals[i].reason)));
 	}
-	{
-		StringInfoData list;
+	refuse_unknown(name, place);
+}
 
-		initStringInfo(&list);
-		for (int i = 0; i < lengthof(properties); i++)
-		{
-			if (properties[i].place == place)
-				appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "", properties[i].name);
-		}
-		ereport(ERROR,
-				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
-				 errmsg("property \"%s\" is not permitted", name),
-				 errhint("The properties of a %s are: %s.",
-						 place == IN_SERVER ? "server" : "user mapping", list.data)));
+/*
+ * refuse_unknown guesses which property was meant, or lists them.
+ */
+static void
+refuse_unknown(const char *name, PropertyPlace place)
+{
+	const char *allowed[lengthof(properties) + 1];
+	const char *closest;
+	StringInfoData list;
+	int			count = 0;
+
+	initStringInfo(&list);
+	for (int i = 0; i < lengthof(properties); i++)
+	{
+		if (properties[i].place != place)
+			continue;
+		allowed[count++] = properties[i].name;
+		appendStringInfo(&list, "%s%s", list.len > 0 ? ", " : "", properties[i].name);
 	}
+	allowed[count] = NULL;
+	closest = lh_options_closest(name, allowed);
+	ereport(ERROR,
+			(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+			 errmsg("property \"%s\" is not permitted", name),
+			 closest != NULL ? errhint("Did you mean \"%s\"?", closest)
+			 : errhint("The properties of a %s are: %s.",
+					   place == IN_SERVER ? "server" : "user mapping", list.data)));
 }
 
 /*
