@@ -9,7 +9,9 @@
  * others are still there or kept likewise.  So the touched keys are looked for
  * with one occurrence reading the slice's rows and old images, and the others
  * all rows and the old images of everything pending; a key too many does no
- * harm.
+ * harm.  With a streaming input on the nullable side of an outer join, a row may
+ * also consist of the absence of rows there; conditions on that side are left
+ * out of the search.
  */
 #include "postgres.h"
 
@@ -56,6 +58,7 @@ static Relids nullable_relids(const JoinExpr *join);
 static bool check_upper_joins(Query *query, Node *node, const JoinExpr *join, Relids nullable);
 static Query *touched_query(const LhFlow *flow, const LhStatement *statement,
 							const LhSlice *slice, int number);
+static void drop_nullable_conditions(Query *query, const LhOccurrence *occurrence);
 static void make_inner(Query *query, const LhOccurrence *occurrence);
 static void strip_to_keys(Query *query, List *keys);
 static void find_touched(const LhFlow *flow, const LhStatement *statement,
@@ -401,6 +404,8 @@ touched_query(const LhFlow *flow, const LhStatement *statement, const LhSlice *s
 
 	if (input == NULL || input->loads == NULL)
 		return NULL;
+	foreach(cell, occurrences)
+		drop_nullable_conditions(query, lfirst(cell));
 	make_inner(query, chosen);
 	lh_rewrite_other_arms(chosen);
 	foreach(cell, occurrences)
@@ -413,9 +418,31 @@ touched_query(const LhFlow *flow, const LhStatement *statement, const LhSlice *s
 }
 
 /*
+ * drop_nullable_conditions drops conditions on the nullable side that an
+ * occurrence is on: whether its rows are there decides about rows of the other
+ * side, so each of those may have been in a group, or have left it.
+ */
+static void
+drop_nullable_conditions(Query *query, const LhOccurrence *occurrence)
+{
+	ListCell   *cell;
+
+	foreach(cell, occurrence->outer_joins)
+	{
+		Relids		nullable = nullable_relids(lfirst(cell));
+		List	   *kept = NIL;
+		ListCell   *other;
+
+		foreach(other, make_ands_implicit((Expr *) query->jointree->quals))
+			if (!bms_overlap(pull_varnos(NULL, lh_compat_flatten_join_alias_vars(query, lfirst(other))), nullable))
+				kept = lappend(kept, lfirst(other));
+		query->jointree->quals = kept == NIL ? NULL : (Node *) make_ands_explicit(kept);
+	}
+}
+
+/*
  * make_inner turns the outer joins whose nullable side holds the occurrence into
- * inner joins, and drops conditions on columns of that side: a row that comes
- * there also ends a row with NULLs in its place.
+ * inner joins: what its changed rows do not join they do not touch.
  */
 static void
 make_inner(Query *query, const LhOccurrence *occurrence)
@@ -425,14 +452,7 @@ make_inner(Query *query, const LhOccurrence *occurrence)
 	foreach(cell, occurrence->outer_joins)
 	{
 		JoinExpr   *join = lfirst(cell);
-		Relids		nullable = nullable_relids(join);
-		List	   *kept = NIL;
-		ListCell   *other;
 
-		foreach(other, make_ands_implicit((Expr *) query->jointree->quals))
-			if (!bms_overlap(pull_varnos(NULL, lh_compat_flatten_join_alias_vars(query, lfirst(other))), nullable))
-				kept = lappend(kept, lfirst(other));
-		query->jointree->quals = kept == NIL ? NULL : (Node *) make_ands_explicit(kept);
 		join->jointype = JOIN_INNER;
 		rt_fetch(join->rtindex, query->rtable)->jointype = JOIN_INNER;
 		lh_compat_remove_nulling(query, join->rtindex);
