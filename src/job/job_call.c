@@ -79,8 +79,8 @@ lakehouse_run_job(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("job \"%s\" is paused", job->name),
-				 errdetail("The reason is: %s.", job->paused),
-				 errhint("Use resume_job.")));
+				 errdetail("Reason: %s.", job->paused),
+				 errhint("Use lakehouse.resume_job.")));
 	if (!wait)
 		PG_RETURN_INT64(enqueue(job, "manual", parameters));
 
@@ -255,8 +255,8 @@ run_here(int64 run_id)
 	if (strcmp(run->state, "succeeded") != 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_WARNING),
-				 errmsg("run " INT64_FORMAT " of job \"%s\" failed", run_id, run->job_name),
-				 errhint("See lakehouse.task_run_status.")));
+				 errmsg("job \"%s\" failed", run->job_name),
+				 errhint("See run " INT64_FORMAT " in lakehouse.task_run_status.", run_id)));
 	MemoryContextSwitchTo(old);
 	MemoryContextDelete(context);
 }
