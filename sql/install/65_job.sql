@@ -63,3 +63,9 @@ RETURNS text AS 'MODULE_PATHNAME', 'lakehouse_param'
 LANGUAGE C STABLE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION lakehouse.param(text) IS
 'parameter of the task that is running, as text: given to the run, else of the job, else of the task. Errors: 42704 (not declared), 55000 (no task is running in this session)';
+
+CREATE FUNCTION lakehouse.next_cron_time(cron text, after timestamptz DEFAULT pg_catalog.now())
+RETURNS timestamptz AS 'MODULE_PATHNAME', 'lakehouse_next_cron_time'
+LANGUAGE C STABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION lakehouse.next_cron_time(text, timestamptz) IS
+'first time after the given one at which a cron expression of five fields fires in GMT; null for an expression of another form, for one that never fires, and where pg_cron keeps another time zone';

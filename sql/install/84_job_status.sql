@@ -10,6 +10,7 @@ SELECT j.name AS job,
             ELSE 'idle' END AS state,
        j.paused AS reason,
        j.schedule,
+       CASE WHEN j.paused IS NULL THEN lakehouse.next_cron_time(j.schedule) END AS next_run,
        pg_catalog.jsonb_array_length(j.definition OPERATOR(pg_catalog.->) 'tasks') AS tasks,
        o.running AS runs_running,
        o.queued AS runs_queued,
@@ -40,6 +41,7 @@ COMMENT ON COLUMN lakehouse.job_status.owner IS 'role in whose name its tasks ru
 COMMENT ON COLUMN lakehouse.job_status.state IS 'paused, running, queued (a run waits to begin) or idle';
 COMMENT ON COLUMN lakehouse.job_status.reason IS 'why it is paused';
 COMMENT ON COLUMN lakehouse.job_status.schedule IS 'cron expression (GMT) at which pg_cron queues a run; null without a schedule';
+COMMENT ON COLUMN lakehouse.job_status.next_run IS 'when the schedule asks for the next run; null while the job is paused';
 COMMENT ON COLUMN lakehouse.job_status.tasks IS 'number of tasks of the current definition';
 COMMENT ON COLUMN lakehouse.job_status.runs_running IS 'runs that have begun and not ended';
 COMMENT ON COLUMN lakehouse.job_status.runs_queued IS 'runs that wait to begin';

@@ -112,6 +112,13 @@ typedef struct LhJobRun
 	LhAttempt  *attempts;		/* one for each task of the definition */
 } LhJobRun;
 
+/* Why an attempt failed although what it did is to stay. */
+typedef struct LhTaskFailure
+{
+	int			sqlstate;
+	char	   *message;		/* NULL = it did not fail */
+} LhTaskFailure;
+
 /* job_definition.c */
 extern LhJobDefinition *lh_job_definition_parse(const char *job, Jsonb *definition);
 extern void lh_job_definition_check(const char *job, const LhJobDefinition *definition);
@@ -136,7 +143,8 @@ extern void lh_job_run_fail(int64 run_id, const char *error);
 
 /* task.c */
 extern Jsonb *lh_task_parameters(const LhJobRun *run, const LhTask *task);
-extern Jsonb *lh_task_execute(const LhJobRun *run, const LhTask *task, bool nonatomic);
+extern Jsonb *lh_task_execute(const LhJobRun *run, const LhTask *task, bool nonatomic,
+							  LhTaskFailure *failure);
 extern void lh_task_timer_start(int seconds);
 extern bool lh_task_timer_stop(void);
 

@@ -33,7 +33,7 @@ static int64 record_run(const LhJob *job, const char *cause, const char *state,
 static bool no_place(const LhJob *job, const LhJobDefinition *definition);
 static void run_here(int64 run_id);
 static void run_attempt(LhJobRun *run, int task);
-static LhTaskState try_task(LhJobRun *run, const LhTask *task, Jsonb **result, ErrorData **error);
+static LhTaskState try_task(LhJobRun *run, const LhTask *task, Jsonb **result, LhTaskFailure *failure);
 static void wait_for_retry(const LhJobRun *run);
 static void check_parameters_given(const LhJob *job, Jsonb *parameters);
 
@@ -267,19 +267,19 @@ run_attempt(LhJobRun *run, int task)
 	const LhTask *definition = &run->definition->tasks[task];
 	int			attempt = run->attempts[task].attempt;
 	Jsonb	   *result = NULL;
-	ErrorData  *error = NULL;
+	LhTaskFailure failure = {0};
 	LhTaskState state;
 
 	if (!lh_job_attempt_start(run->run_id, definition->key, attempt))
 		elog(ERROR, "task \"%s\" of run " INT64_FORMAT " cannot be started", definition->key, run->run_id);
-	state = try_task(run, definition, &result, &error);
+	state = try_task(run, definition, &result, &failure);
 	lh_job_attempt_end(run->run_id, definition->key, attempt, state, result,
-					   error ? error->sqlerrcode : 0, error ? error->message : NULL);
-	if (error)
+					   failure.sqlstate, failure.message);
+	if (failure.message)
 		ereport(WARNING,
 				(errcode(ERRCODE_WARNING),
 				 errmsg("task \"%s\" of job \"%s\" %s: %s", definition->key, run->job_name,
-						state == LH_TASK_TIMED_OUT ? "timed out" : "failed", error->message)));
+						state == LH_TASK_TIMED_OUT ? "timed out" : "failed", failure.message)));
 }
 
 /*
@@ -287,7 +287,7 @@ run_attempt(LhJobRun *run, int task)
  * interrupt that is not the task's own time-out goes on to the caller.
  */
 static LhTaskState
-try_task(LhJobRun *run, const LhTask *task, Jsonb **result, ErrorData **error)
+try_task(LhJobRun *run, const LhTask *task, Jsonb **result, LhTaskFailure *failure)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -298,7 +298,9 @@ try_task(LhJobRun *run, const LhTask *task, Jsonb **result, ErrorData **error)
 	lh_task_timer_start(task->timeout);
 	PG_TRY();
 	{
-		*result = lh_task_execute(run, task, false);
+		*result = lh_task_execute(run, task, false, failure);
+		if (failure->message)
+			state = LH_TASK_FAILED;
 		(void) lh_task_timer_stop();
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
@@ -307,18 +309,19 @@ try_task(LhJobRun *run, const LhTask *task, Jsonb **result, ErrorData **error)
 	PG_CATCH();
 	{
 		bool		timed_out = lh_task_timer_stop();
+		ErrorData  *error;
 
 		MemoryContextSwitchTo(context);
 		if (geterrcode() == ERRCODE_QUERY_CANCELED && !timed_out)
 			PG_RE_THROW();
-		*error = CopyErrorData();
+		error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 		state = timed_out ? LH_TASK_TIMED_OUT : LH_TASK_FAILED;
-		if (timed_out)
-			(*error)->message = psprintf("no end within %d seconds", task->timeout);
+		failure->sqlstate = error->sqlerrcode;
+		failure->message = timed_out ? psprintf("no end within %d seconds", task->timeout) : error->message;
 	}
 	PG_END_TRY();
 	return state;

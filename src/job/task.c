@@ -27,6 +27,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
+#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
@@ -42,13 +43,24 @@ static Jsonb *current_parameters = NULL;
 static TimeoutId timer = MAX_TIMEOUTS;
 static volatile sig_atomic_t timed_out = false;
 
-static Jsonb *do_work(const LhTask *task, bool nonatomic);
+/* A task that does many things, of which some may fail. */
+typedef struct Parts
+{
+	bool		nonatomic;
+	int			failed;			/* how many */
+	int			sqlstate;		/* of the first */
+	char	   *message;
+} Parts;
+
+static Jsonb *do_work(const LhTask *task, bool nonatomic, LhTaskFailure *failure);
 static int64 run_statements(const char *sql, bool nonatomic);
 static int64 run_statement(RawStmt *statement, const char *sql);
 static void read_source(const LhSource *source, LhIngestCounts *counts, bool nonatomic);
 static void run_flow(const LhFlow *flow, LhFlowCounts *counts, bool nonatomic);
-static void read_all_sources(LhIngestCounts *counts, bool nonatomic);
-static void run_all_flows(LhFlowCounts *counts, bool nonatomic);
+static void read_all_sources(LhIngestCounts *counts, Parts *parts);
+static void run_all_flows(LhFlowCounts *counts, Parts *parts);
+static void try_part(const LhSource *source, const LhFlow *flow,
+					 LhIngestCounts *ingested, LhFlowCounts *flowed, Parts *parts);
 static Jsonb *ingest_result(const LhIngestCounts *counts);
 static Jsonb *flow_result(const LhFlowCounts *counts);
 
@@ -105,10 +117,11 @@ lakehouse_param(PG_FUNCTION_ARGS)
 
 /*
  * lh_task_execute does the work of one attempt and returns what it did as an
- * object, in the current context.
+ * object, in the current context.  A task that runs everything goes on when a
+ * part of it fails: then *failure is filled, and what the others did stays.
  */
 Jsonb *
-lh_task_execute(const LhJobRun *run, const LhTask *task, bool nonatomic)
+lh_task_execute(const LhJobRun *run, const LhTask *task, bool nonatomic, LhTaskFailure *failure)
 {
 	Jsonb	   *volatile outer = current_parameters;
 	Jsonb	   *volatile result = NULL;
@@ -124,14 +137,14 @@ lh_task_execute(const LhJobRun *run, const LhTask *task, bool nonatomic)
 			 * under one of ours */
 			if (task->kind != LH_TASK_SQL)
 				PushActiveSnapshot(GetTransactionSnapshot());
-			result = do_work(task, true);
+			result = do_work(task, true, failure);
 			if (task->kind != LH_TASK_SQL)
 				PopActiveSnapshot();
 		}
 		else
 		{
 			lh_identity_role(&identity, run->owner, run->path);
-			result = do_work(task, false);
+			result = do_work(task, false, failure);
 			lh_identity_restore(&identity);
 		}
 	}
@@ -144,8 +157,9 @@ lh_task_execute(const LhJobRun *run, const LhTask *task, bool nonatomic)
 }
 
 static Jsonb *
-do_work(const LhTask *task, bool nonatomic)
+do_work(const LhTask *task, bool nonatomic, LhTaskFailure *failure)
 {
+	Parts		parts = {.nonatomic = nonatomic};
 	LhIngestCounts ingested = {0};
 	LhFlowCounts flowed = {0};
 
@@ -168,8 +182,11 @@ do_work(const LhTask *task, bool nonatomic)
 				return flow_result(&flowed);
 			}
 		case LH_TASK_RUN:
-			read_all_sources(&ingested, nonatomic);
-			run_all_flows(&flowed, nonatomic);
+			read_all_sources(&ingested, &parts);
+			run_all_flows(&flowed, &parts);
+			failure->sqlstate = parts.sqlstate;
+			failure->message = parts.failed > 1 ?
+				psprintf("%s (and %d more)", parts.message, parts.failed - 1) : parts.message;
 			return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
 													  JsonbPGetDatum(ingest_result(&ingested)),
 													  JsonbPGetDatum(flow_result(&flowed))));
@@ -276,7 +293,7 @@ run_flow(const LhFlow *flow, LhFlowCounts *counts, bool nonatomic)
  * and that may run here; others are left alone.
  */
 static void
-read_all_sources(LhIngestCounts *counts, bool nonatomic)
+read_all_sources(LhIngestCounts *counts, Parts *parts)
 {
 	MemoryContext context = CurrentMemoryContext;
 	LhCatalog	catalog;
@@ -285,7 +302,7 @@ read_all_sources(LhIngestCounts *counts, bool nonatomic)
 	uint64		count;
 
 	lh_catalog_begin(&catalog);
-	count = lh_catalog_run("SELECT source_id FROM lakehouse.source ORDER BY source_id", 0, NULL, NULL, NULL);
+	count = lh_catalog_run("SELECT source_id FROM lakehouse.source ORDER BY name", 0, NULL, NULL, NULL);
 	for (uint64 row = 0; row < count; row++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);
@@ -299,12 +316,12 @@ read_all_sources(LhIngestCounts *counts, bool nonatomic)
 		LhSource   *source = lh_source_get(lfirst_int(cell));
 
 		if (has_privs_of_role(GetUserId(), source->owner) && lh_source_obstacle(source) == NULL)
-			read_source(source, counts, nonatomic);
+			try_part(source, NULL, counts, NULL, parts);
 	}
 }
 
 static void
-run_all_flows(LhFlowCounts *counts, bool nonatomic)
+run_all_flows(LhFlowCounts *counts, Parts *parts)
 {
 	ListCell   *cell;
 
@@ -312,8 +329,68 @@ run_all_flows(LhFlowCounts *counts, bool nonatomic)
 	{
 		LhFlow	   *flow = lh_flow_get(lfirst_int(cell));
 
-		if (has_privs_of_role(GetUserId(), flow->owner) && flow->paused == NULL)
-			run_flow(flow, counts, nonatomic);
+		if (flow != NULL && has_privs_of_role(GetUserId(), flow->owner) && flow->paused == NULL)
+			try_part(NULL, flow, NULL, counts, parts);
+	}
+}
+
+/*
+ * try_part reads one source or runs one flow.  If it fails, that is noted, its
+ * work is rolled back and the others go on.
+ */
+static void
+try_part(const LhSource *source, const LhFlow *flow,
+		 LhIngestCounts *ingested, LhFlowCounts *flowed, Parts *parts)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile error = NULL;
+
+	if (!parts->nonatomic)
+		BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		if (source)
+			read_source(source, ingested, parts->nonatomic);
+		else
+			run_flow(flow, flowed, parts->nonatomic);
+		if (!parts->nonatomic)
+			ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		/* canceling is no failure of the part: it ends the whole task */
+		if (geterrcode() == ERRCODE_QUERY_CANCELED)
+			PG_RE_THROW();
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		if (parts->nonatomic)
+		{
+			AbortCurrentTransaction();
+			StartTransactionCommand();
+			PushActiveSnapshot(GetTransactionSnapshot());
+		}
+		else
+			RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	if (!parts->nonatomic)
+		CurrentResourceOwner = owner;
+	if (error == NULL)
+		return;
+	if (source)
+		lh_source_failed(source->source_id, error->sqlerrcode, error->message);
+	else
+		lh_flow_failed(flow->flow_id, error->sqlerrcode, error->message);
+	end_part(parts->nonatomic);
+	if (parts->failed++ == 0)
+	{
+		parts->sqlstate = error->sqlerrcode;
+		parts->message = psprintf("%s \"%s\": %s", source ? "source" : "flow",
+								  source ? source->name : flow->name, error->message);
 	}
 }
 

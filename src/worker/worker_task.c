@@ -116,6 +116,7 @@ static void
 do_attempt(const LhWorkerConfig *config, const LhJobRun *run, const LhTask *task)
 {
 	MemoryContext context = CurrentMemoryContext;
+	LhTaskFailure failure = {0};
 	Jsonb	   *result;
 
 	lh_slot_set_working(true);
@@ -125,12 +126,13 @@ do_attempt(const LhWorkerConfig *config, const LhJobRun *run, const LhTask *task
 	StartTransactionCommand();
 	MemoryContextSwitchTo(context);
 	lh_task_timer_start(task->timeout);
-	result = lh_task_execute(run, task, true);
+	result = lh_task_execute(run, task, true, &failure);
 	(void) lh_task_timer_stop();
 	LH_FAULT("task-before-end");
 	PushActiveSnapshot(GetTransactionSnapshot());
-	if (!lh_job_attempt_end(config->object, task->key, config->attempt, LH_TASK_SUCCEEDED,
-							result, 0, NULL))
+	if (!lh_job_attempt_end(config->object, task->key, config->attempt,
+							failure.message ? LH_TASK_FAILED : LH_TASK_SUCCEEDED,
+							result, failure.sqlstate, failure.message))
 		ereport(ERROR,
 				(errcode(ERRCODE_QUERY_CANCELED),
 				 errmsg("attempt %d of task \"%s\" was ended by somebody else", config->attempt, task->key)));

@@ -174,6 +174,11 @@ SELECT lakehouse.unschedule_job('pipeline');
 SELECT lakehouse.schedule_job('pipeline', '*/5 * * * *');
 
 \set VERBOSITY terse
+SELECT cron, lakehouse.next_cron_time(cron, '2014-12-31 23:58:30+00') AT TIME ZONE 'UTC' AS next_run
+  FROM (VALUES ('* * * * *'), ('*/5 * * * *'), ('0 0 * * *'), ('30 6,18 * * 1-5'), ('15 4 * feb sun'), ('0 12 13 * 5'),
+               ('0 0 29 2 *'), ('0 0 29 2 mon'), ('10-50/20 23 31 12 *'), ('0 0 31 2 *'), ('0 0 1 * 7'),
+               ('60 * * * *'), ('* * * *'), ('* * * * * *'), ('30 seconds'), ('@daily'), ('5-1 * * * *'), ('*/0 * * * *'), ('')) v(cron);
+SELECT lakehouse.next_cron_time('*/7 1 * * *', '1969-12-31 23:59:59.5+00') AT TIME ZONE 'UTC' AS before_2000;
 -- ------------------------------------------------------------------ other roles
 CREATE ROLE lakehouse_job_other;
 SELECT lakehouse.grant_use('lakehouse_job_other');

@@ -184,6 +184,20 @@ $rows = scalar @{ $sent->{rows} };
 is($node->safe_psql('postgres', "SELECT count(*) FROM silver.t"), $rows, 'does so');
 is($node->safe_psql('postgres', "SELECT result->>'files' FROM lakehouse.task_run_status WHERE job = 'everything'"), '1', 'and tells what');
 
+write_csv($landing, 'c.csv', 100, $sent);
+land($landing, 'c.csv');
+$node->safe_psql('postgres', <<'END');
+CREATE TABLE silver.bad (x int);
+SELECT lakehouse.create_flow('bad', target => 'silver.bad', mode => 'append',
+    query => 'SELECT 1 / (ordinal - ordinal) AS x FROM bronze.t');
+END
+$run = enqueue('everything');
+finish($run, 'failed', 'one part of it that fails fails the task');
+is($node->safe_psql('postgres', "SELECT sqlstate || ' ' || error FROM lakehouse.task_run_status WHERE run_id = $run"),
+	'22012 flow "bad": division by zero', 'is named');
+$rows = scalar @{ $sent->{rows} };
+is($node->safe_psql('postgres', "SELECT count(*) FROM silver.t"), $rows, 'and does not stop the others');
+
 # ------------------------------------------------------------------- the clock
 $node->safe_psql('postgres', 'TRUNCATE log');
 create_job('scheduled', q({"task_key": "t", "sql": "INSERT INTO log (entry) VALUES (lakehouse.param('who'))", "parameters": {"who": "cron"}}));
@@ -207,7 +221,7 @@ $node->restart;
 ($status, $out, $err) = $node->psql('postgres', "SELECT lakehouse.run_job('pipeline', wait => false)");
 like($err, qr/no background workers.*shared_preload_libraries/s, 'without workers a run cannot be queued, and the hint says why');
 ($status, $out, $err) = $node->psql('postgres', "SELECT lakehouse.schedule_job('pipeline', '* * * * *')");
-like($err, qr/pg_cron is not loaded/, 'nor scheduled');
+like($err, qr/pg_cron is not loaded|pg_cron can only be loaded via shared_preload_libraries/, 'nor scheduled');
 is($node->safe_psql('postgres', "SELECT count(*) FROM lakehouse.worker_status"), '0', 'the status of workers is empty');
 $run = $node->safe_psql('postgres', "SELECT lakehouse.run_job('pipeline')");
 is(attempts($run), 'f/0:succeeded s/0:succeeded', 'run_job works all the same');
