@@ -334,17 +334,20 @@ lh_ingest_close(LhIngest *ingest)
 void
 lh_ingest_run(const LhSource *source, LhIngestCounts *counts)
 {
-	char	   *obstacle = lh_source_obstacle(source);
+	char	   *obstacle;
 	LhIngest   *ingest;
 
+	/* the lock first: what another run reads now must not be read again, and a
+	 * change of the definition that comes before us counts */
+	(void) lh_catalog_lock(LH_LOCK_SOURCE, source->source_id, true);
+	source = lh_source_get(source->source_id);
+	obstacle = lh_source_obstacle(source);
 	if (obstacle != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot run source \"%s\"", source->name),
 				 errdetail_internal("%s", obstacle),
 				 errhint("When the cause is gone, run lakehouse.resume_source('%s').", source->name)));
-	/* the lock first: what another run reads now must not be read again */
-	(void) lh_catalog_lock(LH_LOCK_SOURCE, source->source_id, true);
 	ingest = lh_ingest_open(source, false);
 	if (lh_ingest_wait(ingest, 0))
 	{

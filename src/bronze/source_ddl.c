@@ -126,6 +126,7 @@ lakehouse_create_source(PG_FUNCTION_ARGS)
 	bool		replace = !PG_ARGISNULL(8) && PG_GETARG_BOOL(8);
 	RangeVar   *target_name = makeRangeVarFromNameList(textToQualifiedNameList(cstring_to_text(target)));
 	LhSource   *old;
+	LhIdentity	identity;
 	int32		source_id;
 
 	definition.name = required_text(fcinfo, 0, "name");
@@ -152,6 +153,7 @@ lakehouse_create_source(PG_FUNCTION_ARGS)
 				 errhint("Create the table with the columns to be filled, then the source.")));
 	if (old != NULL)
 		definition.owner = old->owner;
+	lh_identity_role(&identity, definition.owner, "pg_catalog, pg_temp");
 	check_definition(&definition);
 	if (old != NULL && old->is_kafka != definition.is_kafka)
 		ereport(ERROR,
@@ -159,6 +161,7 @@ lakehouse_create_source(PG_FUNCTION_ARGS)
 				 errmsg("cannot replace source \"%s\" by one of another kind", definition.name),
 				 errhint("Drop the source first; its positions go with it.")));
 	lh_managed_ensure(definition.target, false);
+	lh_identity_restore(&identity);
 	source_id = store_definition(&definition, old ? old->source_id : 0);
 	if (definition.is_kafka)
 		prepare_kafka(source_id, old != NULL);
