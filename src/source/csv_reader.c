@@ -52,6 +52,7 @@ typedef struct CsvReader
 	bool		may_raise;
 	char	   *header;			/* header line in the server's encoding, or NULL */
 	uint32		null_length;	/* of options.null_value */
+	uint32		max_length;		/* bytes that a record may have */
 
 	char	   *scratch;		/* for a field without its escapes */
 	uint32		scratch_size;
@@ -357,8 +358,11 @@ csv_open(const LhReaderInput *input)
 	csv->scan.escape = csv->options.escape;
 	csv->scan.comment = csv->options.comment;
 	csv->line = input->line;
+	csv->max_length = (uint32) lh_max_record_size * 1024;
+
+	/* room for a record and its line end */
 	lh_input_open(&csv->input, input->fd, input->name, input->size, input->position,
-				  (uint32) Min((int64) lh_max_record_size * 1024, MaxAllocHugeSize));
+				  csv->max_length + 2);
 	lh_csv_feed(&csv->scan, csv->input.data, 0, false);
 
 	if (input->position == 0)
@@ -436,7 +440,8 @@ give_long_record(CsvReader *csv)
 	make_room(csv);
 	record = &csv->records[csv->count++];
 	memset(record, 0, sizeof(*record));
-	record->fault = skip.broken ? LH_CSV_OPEN_QUOTE : LH_CSV_TOO_LONG;
+	record->fault = skip.broken && skip.offset <= csv->max_length ?
+		LH_CSV_OPEN_QUOTE : LH_CSV_TOO_LONG;
 	record->end = (uint32) Min(skip.offset, RAW_KEPT);
 	csv->jump = true;
 	csv->jump_position = csv->input.offset + skip.offset;
@@ -476,7 +481,12 @@ csv_next(LhReader *reader, LhRecords *records)
 		make_room(csv);
 		result = lh_csv_next(&csv->scan, &csv->records[csv->count]);
 		if (result == LH_CSV_RECORD)
-			csv->count++;
+		{
+			LhCsvRecord *record = &csv->records[csv->count++];
+
+			if (unlikely(record->end - record->start > csv->max_length))
+				record->fault = LH_CSV_TOO_LONG;
+		}
 		else if (result == LH_CSV_END || csv->count > 0)
 			break;
 		else if (!refill(csv))
@@ -584,6 +594,8 @@ csv_place(void *reader, int i, LhPlace *place)
 	place->byte_offset = csv->input.offset + record->start;
 	place->raw = csv->input.data + record->start;
 	place->raw_length = record->end - record->start;
+	if (record->fault == LH_CSV_TOO_LONG)
+		place->raw_length = Min(place->raw_length, RAW_KEPT);
 }
 
 /* --------------------------------------------------------------- others */

@@ -30,7 +30,7 @@ typedef struct JsonLine
 	uint32		start;
 	uint32		length;			/* without the line end */
 	uint32		line;			/* lines of the window before it */
-	bool		too_long;		/* only its first bytes are here */
+	bool		too_long;		/* to be shown with its first bytes only */
 } JsonLine;
 
 typedef struct JsonReader
@@ -46,6 +46,7 @@ typedef struct JsonReader
 	int			records_allocated;
 
 	LhJsonRow  *row;
+	uint32		max_length;		/* bytes that a record may have */
 
 	bool		jump;			/* behind this batch the reader goes on elsewhere: */
 	int64		jump_position;
@@ -103,8 +104,11 @@ json_open(const LhReaderInput *input)
 	lh_encoding_init(&json->encoding, get_encoding(input->options));
 	json->line = input->line;
 	json->row = lh_json_row_create(input->tupdesc, input->fillable, json->context);
+	json->max_length = (uint32) lh_max_record_size * 1024;
+
+	/* room for a record and its line end */
 	lh_input_open(&json->input, input->fd, input->name, input->size, input->position,
-				  (uint32) Min((int64) lh_max_record_size * 1024, MaxAllocHugeSize));
+				  json->max_length + 2);
 	refill(json);
 	if (input->position == 0 && json->input.length >= 3 &&
 		memcmp(json->input.data, "\xEF\xBB\xBF", 3) == 0)
@@ -140,9 +144,11 @@ add_record(JsonReader *json, uint32 start, uint32 end, bool too_long)
 	record->start = start;
 	record->length = end - start;
 	record->line = json->lines;
-	record->too_long = too_long;
 	if (!too_long && end > start && json->input.data[end - 1] == '\r')
 		record->length--;
+	record->too_long = too_long || record->length > json->max_length;
+	if (record->too_long)
+		record->length = Min(record->length, RAW_KEPT);
 }
 
 /*

@@ -179,7 +179,7 @@ for my $rest (200_000, 2_000_000)
 	is_deeply([ map { [ @$_[ 0 .. 2 ], length($_->[4]) ] } @$rejects ], [
 			[ 2, 4, '54000', 65536 ],
 			[ 4, $second + 4, '54000', 65536 ],
-			[ 8, $third + 4, '22P04', 65536 ] ],
+			[ 8, $third + 4, '54000', 65536 ] ],
 		'and they are rejects with their first bytes')
 	  or diag(explain([ map { [ @$_[ 0 .. 3 ], length($_->[4]) ] } @$rejects ]));
 
@@ -190,6 +190,28 @@ for my $rest (200_000, 2_000_000)
 		[ [ 2, 10, '54000', 65536 ], [ 4, length($long) + 42, '54000', 65536 ] ], 'JSON: and their rejects')
 	  or diag(explain([ map { [ @$_[ 0 .. 3 ], length($_->[4]) ] } @$rejects ]));
 }
+
+# a quote that is never closed takes no other line away, however many follow
+{
+	my ($rows, $rejects) = ingest('id int, name text', 'csv', '{}', "1,a\n2,\"open\n" . join('', map { "$_,row\n" } 3 .. 100_000));
+	is(sql("SELECT count(*) || ' ' || min(id) || ' ' || sum(id) FROM s$sources"), '99999 1 ' . (100_000 * 100_001 / 2 - 2), 'CSV, a quote without end: the other lines are rows');
+	is_deeply($rejects, [ [ 2, 4, '22P04', '', '2,"open' ] ], 'and its line is the reject');
+}
+
+# exactly at the limit, within the window
+sql("ALTER SYSTEM SET lakehouse.max_record_size = '1kB'; SELECT pg_reload_conf()");
+for my $length (1024, 1025)
+{
+	my @lines = ('1,' . 'x' x ($length - 2), '2,"' . 'y' x ($length - 4) . '"', '3,z');
+	my ($rows, $rejects) = ingest('id int, name text', 'csv', '{}', join("\r\n", @lines));
+	is(sql("SELECT string_agg(id::text, ' ' ORDER BY id) FROM s$sources"), $length > 1024 ? '3' : '1 2 3', "CSV, records of $length bytes with a limit of 1024: rows");
+	is(join(' ', map { "$_->[0]:$_->[2]:" . length($_->[4]) } @$rejects), $length > 1024 ? "1:54000:$length 2:54000:$length" : '', 'and rejects');
+	my $line = '{"id":1,"name":"' . 'x' x ($length - 18) . '"}';
+	($rows, $rejects) = ingest('id int, name text', 'json', '{}', "$line\r\n{\"id\":2}\n");
+	is(sql("SELECT string_agg(id::text, ' ' ORDER BY id) FROM s$sources"), $length > 1024 ? '2' : '1 2', "JSON, a record of $length bytes: rows");
+	is(join(' ', map { "$_->[0]:$_->[2]:" . length($_->[4]) } @$rejects), $length > 1024 ? "1:54000:$length" : '', 'and rejects');
+}
+sql("ALTER SYSTEM RESET lakehouse.max_record_size; SELECT pg_reload_conf()");
 
 # ---------------------------------------------------------------- JSON lines
 {
