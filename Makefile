@@ -57,6 +57,10 @@ endif
 test:
 	@MAKELEVEL= MAKEFLAGS= bash test/run.sh
 
+# The SQL tests once more, with the address and undefined-behaviour sanitizers.
+check-asan:
+	@MAKELEVEL= MAKEFLAGS= SANITIZE=1 STEPS="regress pgtap isolation" bash test/run.sh
+
 bench:
 	@MAKELEVEL= MAKEFLAGS= bash test/bench/run.sh
 
@@ -74,4 +78,4 @@ demo-stop:
 examples/fitness/generate: examples/fitness/generate.c
 	$(CC) -O2 -Wall -Wextra -o $@ $<
 
-.PHONY: test bench reference demo demo-stop
+.PHONY: test check-asan bench reference demo demo-stop

@@ -10,6 +10,8 @@
 #   LAKEHOUSE_SEED=n         repeats the random tests of a run that printed n
 #   LAKEHOUSE_ALLOW_SKIP=1   a skipped test file is listed but does not fail the run
 #   KEEP=1                   keeps tmp_check/ when all went well
+#   SANITIZE=1               builds with the address and undefined-behaviour
+#                            sanitizers; a report ends the server and so fails
 set -euo pipefail
 shopt -s nullglob
 
@@ -61,7 +63,7 @@ planned() {
 
 # run_limited runs a command as the unprivileged user, output also to $log.
 run_limited() {
-	(cd "$tree" && lh_as_user timeout -k 20 "$STEP_LIMIT" "$@") </dev/null 2>&1 | tee "$log"
+	(cd "$tree" && lh_as_user "${sanitizer[@]}" timeout -k 20 "$STEP_LIMIT" "$@") </dev/null 2>&1 | tee "$log"
 }
 
 # judge records the verdict of the runner $1: exit status $2, then the planned
@@ -126,7 +128,7 @@ pgtap_step() {
 	lh_say "pgtap: $(wc -w <<<"$files") test files"
 	log=$home/pgtap.log
 	port=$(lh_free_port)
-	lh_start_cluster "$bin" "$dir" "$port" <"$tree/test/regress.conf"
+	lh_start_cluster "$bin" "$dir" "$port" "${sanitizer[@]}" <"$tree/test/regress.conf"
 	lh_as_user "$bin/psql" -X -q -h "$LH_HOST" -p "$port" -U postgres -v ON_ERROR_STOP=1 \
 		-c 'CREATE DATABASE pgtap' -c '\connect pgtap' \
 		-c 'SET client_min_messages = warning' -c 'CREATE EXTENSION lakehouse' -c 'CREATE EXTENSION pgtap' </dev/null
@@ -174,6 +176,14 @@ lh_say "building with warnings as errors in $tree"
 lh_copy_tree "$top" "$tree"
 lh_copy_tree "$top" "$home/faults"
 warnings="-Werror -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers"
+sanitizer=(env)
+if [ -n "${SANITIZE:-}" ]; then
+	# the server itself is built without, so the library must come first
+	warnings+=" -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+	sanitizer=(env "LD_PRELOAD=$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+		"ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=0:log_path=$home/asan"
+		UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1)
+fi
 pg_config=$(lh_private_pg "$home/pg")
 bin=${pg_config%/*}
 lh_build "$tree" "$pg_config" COPT="$warnings"
@@ -197,9 +207,14 @@ for step in $STEPS; do
 	esac
 	left=$(lh_processes_below "$home")
 	if [ -n "$left" ]; then
-		failures+=("$step: processes left behind: $(ps -o pid=,args= -p "$(tr '\n' ' ' <<<"$left")" | tr '\n' ';')")
+		failures+=("$step: processes left behind: $(ps -o pid=,args= -p "$(paste -sd, <<<"$left")" | tr '\n' ';')")
 		lh_stop_below "$home"
 	fi
+done
+
+for report in "$home"/asan.*; do
+	failures+=("sanitizer: report in $report")
+	head -n 40 "$report"
 done
 
 echo

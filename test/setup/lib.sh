@@ -189,11 +189,13 @@ lh_build() {
 
 # ------------------------------------------------------------------- cluster
 # lh_start_cluster starts a new cluster: $1 directory of programs, $2 directory
-# for it, $3 port; further settings come from standard input. It trusts whoever
+# for it, $3 port, then words to put before pg_ctl (env with variables of the
+# server); further settings come from standard input. It trusts whoever
 # reaches it, so it listens only on a socket in $2, which is closed to others,
 # or on loopback where that path is too long for a socket. Sets LH_HOST.
 lh_start_cluster() {
 	local bin=$1 dir=$2 port=$3 listen= socket=$2
+	shift 3
 	lh_as_user mkdir -p -m 700 "$dir"
 	lh_as_user "$bin/initdb" -D "$dir/data" -U postgres -A trust -E UTF8 --locale=C.UTF-8 -N >"$dir/initdb.log" 2>&1 ||
 		{ cat "$dir/initdb.log" >&2; lh_die "initdb failed"; }
@@ -215,7 +217,7 @@ lh_start_cluster() {
 		END
 		cat
 	} | lh_as_user tee -a "$dir/data/postgresql.conf" >/dev/null
-	(cd "$dir" && lh_as_user "$bin/pg_ctl" -s -w -D "$dir/data" -l "$dir/server.log" start) </dev/null >/dev/null ||
+	(cd "$dir" && lh_as_user "$@" "$bin/pg_ctl" -s -w -D "$dir/data" -l "$dir/server.log" start) </dev/null >/dev/null ||
 		{ tail -n 20 "$dir/server.log" >&2; lh_die "the server did not start"; }
 }
 
