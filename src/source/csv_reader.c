@@ -443,6 +443,14 @@ give_long_record(CsvReader *csv)
 	record->fault = skip.broken && skip.offset <= csv->max_length ?
 		LH_CSV_OPEN_QUOTE : LH_CSV_TOO_LONG;
 	record->end = (uint32) Min(skip.offset, RAW_KEPT);
+	if (record->end == skip.offset)
+	{
+		/* its line end is no part of it */
+		if (record->end > 0 && csv->input.data[record->end - 1] == '\n')
+			record->end--;
+		if (record->end > 0 && csv->input.data[record->end - 1] == '\r')
+			record->end--;
+	}
 	csv->jump = true;
 	csv->jump_position = csv->input.offset + skip.offset;
 	csv->jump_line = csv->line + skip.lines;
