@@ -17,7 +17,7 @@
 int			lh_batch_bytes = 64 * 1024;
 int			lh_batch_files = 1000;
 int			lh_batch_rows = 1000000;
-int			lh_kafka_linger_ms = 50;
+int			lh_kafka_linger_ms = 20;
 int			lh_kafka_refresh_interval = 10000;
 int			lh_launcher_naptime = 5000;
 int			lh_max_record_size = 64 * 1024;
@@ -50,7 +50,7 @@ lh_guc_init(void)
 #endif
 	DefineCustomIntVariable("lakehouse.kafka_linger_ms",
 							"Time that a Kafka record may wait for others to share its commit.",
-							NULL, &lh_kafka_linger_ms, 50, 0, 60000,
+							NULL, &lh_kafka_linger_ms, 20, 0, 60000,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("lakehouse.kafka_refresh_interval",
 							"Time between two looks of a continuous Kafka source for new partitions.",

@@ -30,6 +30,10 @@
 #include "source/kafka_client.h"
 #include "source/server.h"
 
+/* records that librdkafka may read ahead, and bytes (kB) */
+#define AHEAD_MESSAGES 50000
+#define AHEAD_KBYTES 16384
+
 /* how long closing a client may hold up the backend */
 #define CLOSE_LIMIT_MS 2000
 
@@ -54,6 +58,9 @@ struct LhKafka
 	Topic	  **topics;
 	int			topic_count;
 	int			wake[2];		/* pipe: librdkafka writes, we wait */
+	char	   *username;		/* for wake_brokers */
+	char	   *password;
+	bool		drained;		/* less than half of the read-ahead is left */
 	rd_kafka_message_t **taken; /* room for lh_kafka_take */
 	int			taken_size;
 
@@ -83,6 +90,7 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
 static void close_at_exit(int code, Datum arg);
 static void close_at_reset(void *arg);
 static void *run_closing(void *arg);
+static void free_client(LhKafka *kafka);
 static Topic *find_topic(LhKafka *kafka, const char *name);
 static void make_queue(LhKafka *kafka);
 static void connection_error(LhKafka *kafka, LhError *error);
@@ -133,9 +141,7 @@ lh_kafka_open(List *properties, MemoryContext context)
 		char		text[320];
 
 		rd_kafka_conf_destroy(conf);
-		close(kafka->wake[0]);
-		close(kafka->wake[1]);
-		free(kafka);
+		free_client(kafka);
 		copy_text(text, sizeof(text), message);
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -173,8 +179,8 @@ make_conf(List *properties, LhKafka *kafka)
 		{"isolation.level", "read_committed"},
 		{"enable.partition.eof", "true"},
 		{"check.crcs", "true"},
-		{"queued.min.messages", "50000"},
-		{"queued.max.messages.kbytes", "16384"},
+		{"queued.min.messages", CppAsString2(AHEAD_MESSAGES)},
+		{"queued.max.messages.kbytes", CppAsString2(AHEAD_KBYTES)},
 		{"allow.auto.create.topics", "false"},
 		{"topic.metadata.refresh.interval.ms", "30000"},
 		{"log.queue", "true"},
@@ -198,7 +204,13 @@ make_conf(List *properties, LhKafka *kafka)
 		if (rd_kafka_conf_set(conf, property->name, property->value,
 							  message, sizeof(message)) != RD_KAFKA_CONF_OK)
 			failed = property->name;
+		if (strcmp(property->name, "sasl.username") == 0)
+			kafka->username = strdup(property->value);
+		else if (strcmp(property->name, "sasl.password") == 0)
+			kafka->password = strdup(property->value);
 	}
+	/* versions that lack it need wake_brokers */
+	rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "5", message, sizeof(message));
 	for (int i = 0; i < lengthof(own); i++)
 	{
 		if (rd_kafka_conf_set(conf, own[i][0], own[i][1],
@@ -217,9 +229,7 @@ make_conf(List *properties, LhKafka *kafka)
 	if (failed != NULL)
 	{
 		rd_kafka_conf_destroy(conf);
-		close(kafka->wake[0]);
-		close(kafka->wake[1]);
-		free(kafka);
+		free_client(kafka);
 		/* the message of librdkafka may quote a secret */
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -361,14 +371,24 @@ run_closing(void *arg)
 	rd_kafka_queue_destroy(kafka->queue);
 	rd_kafka_queue_destroy(kafka->main_queue);
 	rd_kafka_destroy(kafka->rk);
+	free_client(kafka);
+	if (__atomic_exchange_n(&closing->ended, 1, __ATOMIC_ACQ_REL))
+		free(closing);
+	return NULL;
+}
+
+static void
+free_client(LhKafka *kafka)
+{
 	close(kafka->wake[0]);
 	close(kafka->wake[1]);
 	free(kafka->topics);
 	free(kafka->taken);
+	free(kafka->username);
+	if (kafka->password != NULL)
+		explicit_bzero(kafka->password, strlen(kafka->password));
+	free(kafka->password);
 	free(kafka);
-	if (__atomic_exchange_n(&closing->ended, 1, __ATOMIC_ACQ_REL))
-		free(closing);
-	return NULL;
 }
 
 static void
@@ -718,6 +738,31 @@ take_one(LhKafka *kafka, rd_kafka_message_t *from, LhKafkaMessage *to)
 }
 
 /*
+ * wake_brokers makes librdkafka's threads look again whether they should fetch.
+ * Before 2.2 they look once a second after the read-ahead was full, which would
+ * bound the rate by the size of the read-ahead.  Setting the credentials that
+ * are set already wakes them and has no other effect.
+ */
+static void
+wake_brokers(LhKafka *kafka)
+{
+	size_t		left = rd_kafka_queue_length(kafka->queue);
+
+	if (left > AHEAD_MESSAGES / 2)
+		kafka->drained = false;
+	else if (!kafka->drained)
+	{
+		rd_kafka_error_t *error;
+
+		kafka->drained = true;
+		error = rd_kafka_sasl_set_credentials(kafka->rk, kafka->username ? kafka->username : "",
+											  kafka->password ? kafka->password : "");
+		if (error != NULL)
+			rd_kafka_error_destroy(error);
+	}
+}
+
+/*
  * lh_kafka_take gives up to "max" events that are here already.  The caller
  * releases each of them.
  */
@@ -738,6 +783,7 @@ lh_kafka_take(LhKafka *kafka, LhKafkaMessage *messages, int max)
 	}
 	rd_kafka_poll(kafka->rk, 0);
 	count = rd_kafka_consume_batch_queue(kafka->queue, 0, kafka->taken, max);
+	wake_brokers(kafka);
 	for (ssize_t i = 0; i < count; i++)
 	{
 		if (take_one(kafka, kafka->taken[i], &messages[taken]))
