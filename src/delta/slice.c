@@ -24,6 +24,7 @@
 
 #include "catalog/catalog_access.h"
 #include "delta/delta.h"
+#include "delta/load.h"
 
 PG_FUNCTION_INFO_V1(lakehouse_in_loads);
 PG_FUNCTION_INFO_V1(lakehouse_in_loads_support);
@@ -154,7 +155,9 @@ lh_slice_input(const LhSlice *slice, Oid relation)
 }
 
 /*
- * lh_slice_consume deletes the slice's loads from the flow's queue.
+ * lh_slice_consume deletes the slice's loads from the flow's queue.  What this
+ * transaction writes into an input from now on is a load of its own: added to a
+ * load that is consumed, it would never be seen.
  */
 void
 lh_slice_consume(int32 flow_id, const LhSlice *slice)
@@ -172,6 +175,7 @@ lh_slice_consume(int32 flow_id, const LhSlice *slice)
 
 		if (input->loads == NULL)
 			continue;
+		lh_load_clear_current(input->relation);
 		values[0] = Int32GetDatum(flow_id);
 		values[1] = ObjectIdGetDatum(input->relation);
 		values[2] = PointerGetDatum(input->loads);

@@ -217,7 +217,7 @@ result_columns(const Query *query, const char *flow, bool *gives_load)
 		if (strcmp(entry->resname, "?column?") == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_COLUMN_DEFINITION),
-					 errmsg("column %d of flow \"%s\" has no name", entry->resno, flow),
+					 errmsg("column %d of the query of flow \"%s\" has no name", entry->resno, flow),
 					 errhint("Give it one with AS.")));
 		foreach(other, columns)
 			if (strcmp(lfirst(other), entry->resname) == 0)

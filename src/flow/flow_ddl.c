@@ -38,7 +38,8 @@ PG_FUNCTION_INFO_V1(lakehouse_resume_flow);
 static void read_arguments(FunctionCallInfo fcinfo, LhFlowDefinition *definition);
 static LhFlow *find_replaced(const LhFlowDefinition *definition);
 static void define_flow(LhFlowDefinition *definition, const LhFlow *replaced);
-static void choose_inputs(LhFlowDefinition *definition, const LhStatement *statement);
+static void choose_inputs(LhFlowDefinition *definition, const LhStatement *statement,
+						  const LhFlow *replaced);
 static void store_flow(LhFlowDefinition *definition, const LhFlow *replaced);
 static void store_inputs(const LhFlowDefinition *definition, const LhFlow *replaced);
 static void release_inputs(const LhFlow *replaced);
@@ -215,7 +216,7 @@ define_flow(LhFlowDefinition *definition, const LhFlow *replaced)
 	statement = lh_statement_analyze(flow->query, flow->name, NULL);
 	lh_flow_check_mode(definition, statement);
 	lh_flow_find_target(definition, statement);
-	choose_inputs(definition, statement);
+	choose_inputs(definition, statement, replaced);
 	lh_flow_check_cycle(definition);
 
 	foreach(cell, flow->streaming)
@@ -314,10 +315,12 @@ check_partition(const LhFlowDefinition *definition, Oid relation)
 
 /*
  * choose_inputs splits the tables that the query reads: managed tables stream
- * and others are static, unless listed otherwise.
+ * and others are static, unless listed otherwise.  A replaced flow goes on
+ * reading a table as it did, even if that has become managed since: a script
+ * that is run again gives the same flows.
  */
 static void
-choose_inputs(LhFlowDefinition *definition, const LhStatement *statement)
+choose_inputs(LhFlowDefinition *definition, const LhStatement *statement, const LhFlow *replaced)
 {
 	LhFlow	   *flow = &definition->flow;
 	List	   *statics = resolve_names(definition->static_names, "static", statement);
@@ -335,7 +338,10 @@ choose_inputs(LhFlowDefinition *definition, const LhStatement *statement)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("table \"%s\" is listed in both \"static\" and \"streaming\"",
 							get_rel_name(relation))));
-		if (!is_static && !is_streaming)
+		if (!is_static && !is_streaming && replaced && list_member_oid(replaced->streaming, relation))
+			is_streaming = true;
+		else if (!is_static && !is_streaming &&
+				 !(replaced && list_member_oid(replaced->statics, relation)))
 		{
 			check_partition(definition, relation);
 			/* reads of the target see what is there: it is never its own input */

@@ -9,6 +9,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
@@ -243,12 +244,32 @@ collation_name(Oid collation)
 	return name;
 }
 
+/*
+ * creation_namespace returns the schema of a table that is to be created.  The
+ * path of a flow begins with pg_catalog, where nothing can be created.
+ */
+static Oid
+creation_namespace(const RangeVar *name)
+{
+	ListCell   *cell;
+
+	if (name->schemaname != NULL)
+		return RangeVarGetCreationNamespace(name);
+	foreach(cell, fetch_search_path(false))
+		if (lfirst_oid(cell) != PG_CATALOG_NAMESPACE && !isAnyTempNamespace(lfirst_oid(cell)))
+			return lfirst_oid(cell);
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_SCHEMA),
+			 errmsg("no schema has been selected to create table \"%s\" in", name->relname),
+			 errhint("Write the schema before the table's name.")));
+}
+
 static void
 create_target(LhFlowDefinition *definition, const LhStatement *statement)
 {
 	LhFlow	   *flow = &definition->flow;
 	RangeVar   *name = makeRangeVarFromNameList(stringToQualifiedNameList(definition->target_name));
-	Oid			namespace = RangeVarGetCreationNamespace(name);
+	Oid			namespace = creation_namespace(name);
 	char	   *table = quote_qualified_identifier(get_namespace_name(namespace), name->relname);
 	TupleDesc	tupdesc = lh_statement_tupdesc(statement);
 	StringInfoData sql;
