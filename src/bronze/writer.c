@@ -203,6 +203,9 @@ write_guarded(LhWriter *writer, const LhRecords *records)
 	int			size = records->count;
 	Failure		failure = {0};
 	int			known = -1;		/* record known to fail, with "failure" */
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse failures",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
 
 	while (position < records->count)
 	{
@@ -213,6 +216,8 @@ write_guarded(LhWriter *writer, const LhRecords *records)
 		if (position == known)
 		{
 			reject_failure(writer, records, &failure);
+			/* a batch may hold millions of failures: keep none of them */
+			MemoryContextReset(context);
 			position++;
 			size = 1;
 			continue;
@@ -234,6 +239,8 @@ write_guarded(LhWriter *writer, const LhRecords *records)
 		else
 			size = (last - position) / 2;
 	}
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextDelete(context);
 }
 
 /*
