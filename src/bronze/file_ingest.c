@@ -22,13 +22,11 @@
 #include "catalog/pg_authid.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
-#include "utils/wait_event.h"
 
 #include "bronze/file_ingest.h"
 #include "bronze/file_ledger.h"
@@ -40,6 +38,7 @@
 #include "fault.h"
 #include "guc.h"
 #include "source/file_list.h"
+#include "source/file_watch.h"
 #include "source/reader.h"
 #include "source/server.h"
 
@@ -61,9 +60,11 @@ typedef struct FileIngest
 	int64		settle_us;		/* how long a file must have been unchanged */
 	const LhReaderRoutine *reader;
 	Jsonb	   *reader_options; /* without those that are ours */
+	LhFileWatch *watch;			/* or NULL */
 	bool		listed;			/* the directory was read in this run */
 	TimestampTz listed_at;
 	TimestampTz next_listing;
+	TimestampTz earliest_listing;	/* though something arrived */
 	TimestampTz next_look;		/* when something may wait */
 	LhLedgerCursor cursor;
 	char		cursor_path[PATH_MAX * 4 + 1];
@@ -146,11 +147,14 @@ file_open(const LhSource *source, bool continuous)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("format \"%s\" of source \"%s\" does not exist", source->format, source->name)));
 	ingest->reader_options = options_of_reader(options);
+	if (continuous)
+		ingest->watch = lh_file_watch_create();
 	return &ingest->base;
 }
 
 /*
- * file_wait sleeps until the next look at the directory is due.
+ * file_wait sleeps until the next look at the directory is due, or something
+ * arrives there.
  */
 static bool
 file_wait(LhIngest *base, long timeout_ms)
@@ -162,12 +166,10 @@ file_wait(LhIngest *base, long timeout_ms)
 	if (!ingest->continuous || now >= ingest->next_look)
 		return true;
 	wait_ms = Min(timeout_ms, (long) ((ingest->next_look - now + 999) / 1000));
-	if (wait_ms > 0)
+	if (wait_ms > 0 && lh_file_watch_wait(ingest->watch, wait_ms))
 	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 wait_ms, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+		ingest->next_listing = Min(ingest->next_listing, ingest->earliest_listing);
+		ingest->next_look = Min(ingest->next_look, ingest->next_listing);
 	}
 	return GetCurrentTimestamp() >= ingest->next_look;
 }
@@ -309,13 +311,14 @@ read_listing(FileBatch *batch)
 	chunk->count = 0;
 	chunk->context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse listing",
 										   ALLOCSET_DEFAULT_SIZES);
-	lh_file_list(batch->root, ingest->base.source->path, add_listed, chunk);
+	lh_file_list(batch->root, ingest->base.source->path, ingest->watch, add_listed, chunk);
 	enter_chunk(chunk);
 	MemoryContextDelete(chunk->context);
 	pfree(chunk);
 
 	now = GetCurrentTimestamp();
-	ingest->next_listing = now + Max((int64) lh_poll_interval * 1000, (now - started) * LISTING_SHARE);
+	ingest->earliest_listing = now + Max(MIN_PAUSE_US, (now - started) * LISTING_SHARE);
+	ingest->next_listing = Max(now + (int64) lh_poll_interval * 1000, ingest->earliest_listing);
 	ingest->listed = true;
 	ingest->listed_at = now;
 	ingest->cursor.started = false;

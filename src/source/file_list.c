@@ -24,6 +24,7 @@
 
 #include "fault.h"
 #include "source/file_list.h"
+#include "source/file_watch.h"
 
 /* directories deeper than this are not read: a bind mount may form a loop */
 #define MAX_DEPTH 64
@@ -34,6 +35,7 @@ typedef struct Walk
 	List	   *names;			/* of the pattern, char * */
 	int			any_depth;		/* index of the first "**", or the number of names */
 	bool		has_any_depth;
+	LhFileWatch *watch;			/* or NULL */
 	LhListedFunction found;
 	void	   *arg;
 	List	   *waiting;		/* directories to read, char *, last first */
@@ -50,9 +52,10 @@ static bool match_path(const List *names, int from, const char *path);
  * directory beneath it that cannot be read is reported as a problem.
  */
 void
-lh_file_list(const LhDescriptor *root, const char *pattern, LhListedFunction found, void *arg)
+lh_file_list(const LhDescriptor *root, const char *pattern, LhFileWatch *watch,
+			 LhListedFunction found, void *arg)
 {
-	Walk		walk = {.root = root, .found = found, .arg = arg};
+	Walk		walk = {.root = root, .watch = watch, .found = found, .arg = arg};
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "lakehouse directory",
 												ALLOCSET_DEFAULT_SIZES);
 	ListCell   *cell;
@@ -177,6 +180,9 @@ read_directory(Walk *walk, const char *directory)
 	DIR		   *stream = NULL;
 	struct dirent *entry;
 
+	/* the watch first: what comes after the reading is then told */
+	if (descriptor != NULL && walk->watch != NULL)
+		lh_file_watch_add(walk->watch, descriptor);
 	if (descriptor != NULL)
 		stream = fdopendir(dup(descriptor->fd));
 	if (stream == NULL)

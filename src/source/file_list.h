@@ -19,12 +19,15 @@ typedef struct LhListed
 
 typedef void (*LhListedFunction) (const LhListed *listed, void *arg);
 
+struct LhFileWatch;
+
 /*
- * Calls "found" for each match, in no order.  Pattern: names separated by "/",
+ * Calls "found" for each match, in no order, and lets "watch" (may be NULL)
+ * watch each directory that was read.  Pattern: names separated by "/",
  * with * ? [] inside a name, and ** for any number of directories.
  */
 extern void lh_file_list(const LhDescriptor *root, const char *pattern,
-						 LhListedFunction found, void *arg);
+						 struct LhFileWatch *watch, LhListedFunction found, void *arg);
 
 /* raises 22023 for a pattern that leaves the directory or names nothing */
 extern void lh_file_pattern_check(const char *pattern);

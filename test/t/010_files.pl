@@ -175,5 +175,21 @@ ok(poll_value($node, "SELECT state FROM lakehouse.source_status WHERE name = 'sl
 is(sql('SELECT count(*) FROM bronze.slow WHERE id <= 60'), '60', 'nothing is loaded twice');
 check_loads($node, 'slow', 'bronze.slow');
 
+# ---- a file is noticed when it arrives, not when the next listing is due
+make_source('prompt', 'id int', trigger => 'continuous', options => '{"header": true, "settle_ms": 0}');
+make_path("$landing/prompt/x");
+sql("SELECT lakehouse.alter_source('prompt', path => 'prompt/**/*.csv')");
+$node->append_conf('postgresql.conf', "lakehouse.poll_interval = '1h'");
+$node->reload;
+for my $round (1 .. 5)
+{
+	spew("secret.txt", "id\n$round\n");
+	rename("$landing/secret.txt", "$landing/prompt/x/p$round.csv") or die $!;
+	ok(poll_value($node, "SELECT count(*) FROM bronze.prompt WHERE id = $round", '1', 20), "arrival $round is noticed");
+}
+make_path("$landing/prompt/y");
+spew('prompt/y/q.csv', "id\n6\n");
+ok(poll_value($node, 'SELECT count(*) FROM bronze.prompt WHERE id = 6', '1', 20), 'in a new directory too');
+
 $node->stop;
 done_testing();
