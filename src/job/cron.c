@@ -49,24 +49,28 @@ lh_cron_schedule(const LhJob *job, const char *schedule)
 
 /*
  * lh_cron_unschedule removes the job's row from pg_cron.  A row that is gone
- * already, or a pg_cron that is, costs a notice and no more.
+ * already, or a pg_cron that is, costs a notice and no more.  After a restore
+ * the number may be that of a row of somebody else, so the command must agree.
  */
 void
 lh_cron_unschedule(const LhJob *job)
 {
-	Oid			types[] = {INT8OID};
-	Datum		value = Int64GetDatum(job->cron_job_id);
+	Oid			types[] = {INT8OID, TEXTOID};
+	Datum		values[2];
 	bool		found = false;
+
+	values[0] = Int64GetDatum(job->cron_job_id);
+	values[1] = CStringGetTextDatum(cron_command(job));
 
 	if (OidIsValid(get_extension_oid("pg_cron", true)))
 	{
 		SPI_connect();
 		SPI_execute_with_args("SELECT 1 FROM cron.job WHERE jobid OPERATOR(pg_catalog.=) $1"
-							  " AND command OPERATOR(pg_catalog.~~) 'SELECT lakehouse.enqueue_job(%'",
-							  1, types, &value, NULL, true, 1);
+							  " AND command OPERATOR(pg_catalog.=) $2",
+							  2, types, values, NULL, true, 1);
 		found = SPI_processed > 0;
 		if (found)
-			SPI_execute_with_args("SELECT cron.unschedule($1)", 1, types, &value, NULL, false, 1);
+			SPI_execute_with_args("SELECT cron.unschedule($1)", 1, types, values, NULL, false, 1);
 		SPI_finish();
 	}
 	if (!found)

@@ -61,6 +61,29 @@ state_of_name(const char *name)
 }
 
 /*
+ * cancel_foreign_runs ends open runs that came with a copied or restored
+ * database: it must not do what was asked of the original.
+ */
+static void
+cancel_foreign_runs(void)
+{
+	static const Oid types[] = {TEXTOID};
+	Datum		value = CStringGetTextDatum(lh_catalog_home());
+
+	if (lh_catalog_run("UPDATE lakehouse.job_run SET state = 'canceled', finished = pg_catalog.clock_timestamp(),"
+					   " error = 'the run began in another database, of which this one is a copy'"
+					   " WHERE state OPERATOR(pg_catalog.=) ANY ('{queued,running}')"
+					   " AND home OPERATOR(pg_catalog.<>) $1",
+					   1, types, &value, NULL) > 0)
+		lh_catalog_run("UPDATE lakehouse.task_run t SET state = 'canceled', finished = pg_catalog.clock_timestamp()"
+					   " FROM lakehouse.job_run r WHERE r.run_id OPERATOR(pg_catalog.=) t.run_id"
+					   " AND r.state OPERATOR(pg_catalog.=) 'canceled'"
+					   " AND r.home OPERATOR(pg_catalog.<>) $1"
+					   " AND t.state OPERATOR(pg_catalog.=) ANY ('{blocked,queued,running,waiting_for_retry}')",
+					   1, types, &value, NULL);
+}
+
+/*
  * lh_job_run_open returns the numbers (int64 pointers) of the runs that are
  * queued or running, oldest first, in the current context.
  */
@@ -74,6 +97,7 @@ lh_job_run_open(void)
 	uint64		count;
 
 	lh_catalog_begin(&catalog);
+	cancel_foreign_runs();
 	count = lh_catalog_run("SELECT run_id FROM lakehouse.job_run"
 						   " WHERE state OPERATOR(pg_catalog.=) ANY ('{queued,running}')"
 						   " ORDER BY run_id", 0, NULL, NULL, NULL);
@@ -191,35 +215,27 @@ load_attempts(LhJobRun *run, MemoryContext context)
 bool
 lh_job_run_begin(int64 run_id)
 {
-	static const Oid types[] = {INT8OID, TEXTOID};
+	static const Oid types[] = {INT8OID};
 	LhJobRun   *run = lh_job_run_load(run_id, true);
-	Datum		values[2];
+	Datum		value = Int64GetDatum(run_id);
 	LhCatalog	catalog;
 	bool		begun = false;
 
 	if (run == NULL || strcmp(run->state, "queued") != 0 ||
 		!lh_catalog_lock(LH_LOCK_JOB, run->job_id, false))
 		return false;
-	values[0] = Int64GetDatum(run_id);
-	values[1] = CStringGetTextDatum(lh_catalog_home());
 	lh_catalog_begin(&catalog);
-	/* A copy of a database must not do what was asked of the original. */
-	if (lh_catalog_run("UPDATE lakehouse.job_run SET state = 'canceled', finished = pg_catalog.clock_timestamp(),"
-					   " error = 'the run was queued in another database, of which this one is a copy'"
-					   " WHERE run_id OPERATOR(pg_catalog.=) $1 AND home OPERATOR(pg_catalog.<>) $2",
-					   2, types, values, NULL) == 0 &&
-		lh_catalog_read_latest("SELECT 1 FROM lakehouse.job_run r JOIN lakehouse.job j"
+	if (lh_catalog_read_latest("SELECT 1 FROM lakehouse.job_run r JOIN lakehouse.job j"
 							   " ON j.job_id OPERATOR(pg_catalog.=) r.job_id"
 							   " WHERE r.run_id OPERATOR(pg_catalog.=) $1 AND j.paused IS NULL"
-							   " AND $2 IS NOT NULL"
 							   " AND (SELECT pg_catalog.count(*) FROM lakehouse.job_run o"
 							   "       WHERE o.job_id OPERATOR(pg_catalog.=) r.job_id"
 							   "         AND o.state OPERATOR(pg_catalog.=) 'running')"
 							   " OPERATOR(pg_catalog.<) COALESCE((r.definition OPERATOR(pg_catalog.->>) 'max_concurrent_runs')::pg_catalog.int8, 1)",
-							   2, types, values, NULL) > 0)
+							   1, types, &value, NULL) > 0)
 		begun = lh_catalog_run("UPDATE lakehouse.job_run SET state = 'running', started = pg_catalog.clock_timestamp()"
-							   " WHERE run_id OPERATOR(pg_catalog.=) $1 AND $2 IS NOT NULL",
-							   2, types, values, NULL) > 0;
+							   " WHERE run_id OPERATOR(pg_catalog.=) $1",
+							   1, types, &value, NULL) > 0;
 	lh_catalog_end(&catalog);
 	return begun;
 }

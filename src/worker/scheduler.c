@@ -63,12 +63,15 @@ static TimestampTz next_due = DT_NOEND;
 
 static List *back_offs = NIL;
 
+static const char *const crash_message = "the process ended before the task did";
+
 static long time_to_wait(void);
 static bool extension_exists(void);
 static bool try_pass(MemoryContext context);
 static void do_pass(void);
 static void review_slots(Pass *pass);
 static void note_death(const LhSlot *slot);
+static void put_off(const LhWorkerConfig *config);
 static BackOff *find_back_off(LhWorkerKind kind, int64 object);
 static bool start(Pass *pass, const LhWorkerConfig *config, int places);
 static LhSlot *find_slot(const Pass *pass, LhWorkerKind kind, int64 object, int *index);
@@ -218,35 +221,44 @@ review_slots(Pass *pass)
 }
 
 /*
- * note_death puts off the next worker for the same object, and shows why.  A
- * task is left to close_crashed_attempts.
+ * note_death shows why a worker is not there, and puts off the next one for the
+ * same object.  An attempt of a task ends with its worker; another attempt is
+ * the job's decision.
  */
 static void
 note_death(const LhSlot *slot)
 {
-	BackOff    *back_off = find_back_off(slot->config.kind, slot->config.object);
+	const LhWorkerConfig *config = &slot->config;
 
-	if (slot->config.kind == LH_WORKER_TASK)
-		return;
+	if (config->kind != LH_WORKER_TASK)
+		put_off(config);
+	lh_worker_begin("failure");
+	if (config->kind == LH_WORKER_SOURCE)
+		lh_source_failed((int32) config->object, ERRCODE_ADMIN_SHUTDOWN,
+						 "the worker of the source ended abnormally; the server log says why");
+	if (config->kind == LH_WORKER_TASK)
+		(void) lh_job_attempt_end(config->object, config->task_key, config->attempt,
+								  LH_TASK_CRASHED, NULL, ERRCODE_ADMIN_SHUTDOWN, crash_message);
+	lh_worker_commit();
+}
+
+static void
+put_off(const LhWorkerConfig *config)
+{
+	BackOff    *back_off = find_back_off(config->kind, config->object);
+
 	if (back_off == NULL)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
 		back_off = palloc0(sizeof(BackOff));
-		back_off->kind = slot->config.kind;
-		back_off->object = slot->config.object;
+		back_off->kind = config->kind;
+		back_off->object = config->object;
 		back_offs = lappend(back_offs, back_off);
 		MemoryContextSwitchTo(old);
 	}
 	back_off->delay_ms = Min(Max(back_off->delay_ms * 2, 1000), HEALTHY_MS);
 	back_off->next = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), back_off->delay_ms);
-	if (slot->config.kind == LH_WORKER_SOURCE)
-	{
-		lh_worker_begin("failure");
-		lh_source_failed((int32) slot->config.object, ERRCODE_ADMIN_SHUTDOWN,
-						 "the worker of the source ended abnormally; the server log says why");
-		lh_worker_commit();
-	}
 }
 
 static BackOff *
@@ -523,7 +535,6 @@ has_task_worker(const LhSlot *slots, int count, const LhWorkerConfig *config)
 static void
 close_crashed_attempts(LhJobRun *run)
 {
-	static const char *const message = "the process ended before the task did";
 	int			count;
 	LhSlot	   *slots = lh_slots_copy(&count);
 
@@ -541,10 +552,10 @@ close_crashed_attempts(LhJobRun *run)
 		if (has_task_worker(slots, count, &config))
 			continue;
 		if (lh_job_attempt_end(run->run_id, config.task_key, attempt->attempt,
-							   LH_TASK_CRASHED, NULL, ERRCODE_ADMIN_SHUTDOWN, message))
+							   LH_TASK_CRASHED, NULL, ERRCODE_ADMIN_SHUTDOWN, crash_message))
 		{
 			attempt->state = LH_TASK_CRASHED;
-			attempt->error = pstrdup(message);
+			attempt->error = pstrdup(crash_message);
 		}
 	}
 }

@@ -43,6 +43,8 @@ lh_source_run(const LhWorkerConfig *config)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "lakehouse source",
 												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext batch_context = AllocSetContextCreate(context, "lakehouse source batch",
+														ALLOCSET_DEFAULT_SIZES);
 	LhIngest   *volatile ingest = NULL;
 	bool		more;
 
@@ -56,7 +58,12 @@ lh_source_run(const LhWorkerConfig *config)
 				break;
 			lh_slot_set_working(false);
 			if (lh_ingest_wait(ingest, WAIT_MS))
+			{
+				MemoryContextSwitchTo(batch_context);
 				more = read_batch(config, ingest);
+				MemoryContextSwitchTo(context);
+				MemoryContextReset(batch_context);
+			}
 			lh_worker_interrupts();
 		}
 	}

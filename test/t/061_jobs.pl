@@ -157,6 +157,29 @@ $node->start;
 finish($run, 'succeeded', 'its run goes on after the start');
 is(attempts($run), 'after/0:succeeded long/0:crashed', 'with the task that wants to run in any case');
 
+# ------------------------------------------------------- what cannot be started
+$node->safe_psql('postgres', <<'END');
+CREATE ROLE outsider LOGIN;
+REVOKE CONNECT ON DATABASE postgres FROM PUBLIC;
+SELECT lakehouse.grant_use('outsider');
+SET ROLE outsider;
+SELECT lakehouse.create_job('outsider', '{"tasks": [{"task_key": "t", "sql": "SELECT 1", "max_retries": 1}]}');
+END
+$run = enqueue('outsider');
+finish($run, 'failed', 'a job whose owner may not connect fails');
+is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT error, ' ') FROM lakehouse.task_run_status WHERE run_id = $run"),
+	'role "outsider" has no right to connect to database "postgres"', 'and says so');
+is(attempts($run), 't/0:failed t/1:failed', 'after its retries');
+$node->safe_psql('postgres', 'GRANT CONNECT ON DATABASE postgres TO PUBLIC');
+finish(enqueue('outsider'), 'succeeded', 'it runs when the owner may');
+$run = $node->safe_psql('postgres', <<'END');
+BEGIN;
+SELECT lakehouse.run_job('outsider', wait => false);
+UPDATE lakehouse.job_run SET home = 'elsewhere' WHERE state = 'queued';
+COMMIT;
+END
+finish($run, 'canceled', 'a run that came with a copied database is not gone on with');
+
 # ----------------------------------------------------------- sources and flows
 my $landing = make_landing($node);
 my $sent = {};
