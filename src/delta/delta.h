@@ -95,6 +95,7 @@ extern LhStatement *lh_statement_analyze(const char *sql, const char *flow, cons
 extern void lh_statement_stream(LhStatement *statement, List *streaming);
 extern List *lh_statement_occurrences(const LhStatement *statement, Query *query);
 extern TupleDesc lh_statement_tupdesc(const LhStatement *statement);
+extern void lh_statement_check_load(const LhStatement *statement);
 extern void lh_statement_check_covered(const LhStatement *statement, const char *mode);
 extern void lh_statement_check_direct(const LhStatement *statement, const char *mode);
 

@@ -23,6 +23,7 @@
 #include "storage/lockdefs.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteManip.h"
 #include "tcop/tcopprot.h"
@@ -425,6 +426,13 @@ inline_ctes(Node *node, LhStatement *statement)
 						 errmsg("recursive query \"%s\" of flow \"%s\" cannot read a streaming input",
 								cte->ctename, statement->flow),
 						 errhint("List the table in static.")));
+			if (cte->cterefcount > 1 && contain_volatile_functions(cte->ctequery))
+				ereport(ERROR,
+						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+						 errmsg("query \"%s\" of flow \"%s\" calls a volatile function and is referred to more than once",
+								cte->ctename, statement->flow),
+						 errdetail("It reads a streaming input and is therefore run for each reference."),
+						 errhint("Call the function outside of WITH, or declare it STABLE or IMMUTABLE if it is.")));
 			inliner.name = cte->ctename;
 			inliner.levels = -1;
 			inliner.query = (Query *) cte->ctequery;
@@ -794,6 +802,54 @@ lh_statement_check_covered(const LhStatement *statement, const char *mode)
 						statement->flow, mode),
 				 errdetail("An arm of UNION ALL, or the preserved side of an outer join, reads static tables only; no new load would bring its rows."),
 				 errhint("List a table of that part in streaming, or use mode => 'complete'.")));
+}
+
+/*
+ * sets_load tells whether a list of assignments gives _load_id something else
+ * than its default.
+ */
+static bool
+sets_load(List *targets, AttrNumber column)
+{
+	ListCell   *cell;
+
+	foreach(cell, targets)
+	{
+		TargetEntry *entry = lfirst_node(TargetEntry, cell);
+
+		if (entry->resno != column || entry->resjunk)
+			continue;
+		return !IsA(entry->expr, FuncExpr) ||
+			strcmp(get_func_name(((FuncExpr *) entry->expr)->funcid), "current_load") != 0;
+	}
+	return false;
+}
+
+/*
+ * lh_statement_check_load raises if DML sets _load_id: a row under another
+ * table's load would be new to nobody.
+ */
+void
+lh_statement_check_load(const LhStatement *statement)
+{
+	Query	   *query = statement->query;
+	AttrNumber	column = get_attnum(statement->target, LH_LOAD_COLUMN);
+	bool		found = query->commandType != CMD_MERGE && query->commandType != CMD_DELETE &&
+		sets_load(query->targetList, column);
+	ListCell   *cell;
+
+	foreach(cell, query->mergeActionList)
+		if (sets_load(lfirst_node(MergeAction, cell)->targetList, column))
+			found = true;
+	if (query->onConflict && sets_load(query->onConflict->onConflictSet, column))
+		found = true;
+	if (found)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("statement of flow \"%s\" sets column \"%s\" of table \"%s\"",
+						statement->flow, LH_LOAD_COLUMN, get_rel_name(statement->target)),
+				 errdetail("The column tells readers of the table which rows are new; each run gives it a number of its own."),
+				 errhint("List the other columns instead of using *.")));
 }
 
 /*

@@ -221,9 +221,12 @@ define_flow(LhFlowDefinition *definition, const LhFlow *replaced)
 
 	foreach(cell, flow->streaming)
 		lh_managed_ensure(lfirst_oid(cell), false);
-	if (statement->is_select)
-		/* an input may have got its column _load_id just now */
-		statement = lh_statement_analyze(flow->query, flow->name, NULL);
+	if (!statement->is_select)
+		lh_managed_ensure(flow->merge.target, true);
+	/* a table may have got its column _load_id just now */
+	statement = lh_statement_analyze(flow->query, flow->name, NULL);
+	if (!statement->is_select)
+		lh_statement_check_load(statement);
 	lh_statement_stream(statement, flow->streaming);
 	if (strcmp(lh_flow_technique(flow->mode), "direct") == 0)
 		lh_statement_check_direct(statement, flow->mode);

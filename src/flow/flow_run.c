@@ -37,6 +37,7 @@ static void run_insert(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts
 static void run_dml(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
 static void run_merge(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
 static void run_complete(LhFlow *flow, LhMergeCounts *counts);
+static void check_target(const LhFlow *flow);
 static void check_inputs(const LhFlow *flow, const LhStatement *statement);
 static bool record_load(const LhFlow *flow, const LhMergeCounts *counts, TimestampTz started);
 static void record_run(const LhFlow *flow, const LhFlowCounts *counts, bool wrote, TimestampTz started);
@@ -64,6 +65,7 @@ lh_flow_run(const LhFlow *given, LhFlowCounts *counts)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("flow \"%s\" does not exist", given->name)));
+	check_target(flow);
 	counts->technique = lh_flow_technique(flow->mode);
 	complete = strcmp(flow->mode, "complete") == 0;
 
@@ -237,6 +239,16 @@ run_complete(LhFlow *flow, LhMergeCounts *counts)
 	error_context_stack = callback.previous;
 	lh_merge_apply(&flow->merge, rows, tupdesc, NULL, NULL, counts);
 	tuplestore_end(rows);
+}
+
+static void
+check_target(const LhFlow *flow)
+{
+	if (get_rel_name(flow->merge.target) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("target table of flow \"%s\" does not exist any more", flow->name),
+				 errhint("Run create_flow again with replace => true, or drop the flow.")));
 }
 
 /*

@@ -134,6 +134,11 @@ SELECT lakehouse.create_flow('x', 'WITH RECURSIVE r AS (SELECT id FROM visit UNI
 SELECT lakehouse.create_flow('x', 'SELECT id AS nope FROM visit', target => 'visit_once');
 SELECT lakehouse.create_flow('x', 'SELECT gym AS id FROM visit', target => 'visit_once');
 
+SELECT lakehouse.create_flow('x', 'INSERT INTO log SELECT gym, login, _load_id FROM visit');
+SELECT lakehouse.create_flow('x', 'UPDATE log SET _load_id = visit._load_id FROM visit WHERE log.gym = visit.gym');
+SELECT lakehouse.create_flow('x', 'MERGE INTO log USING visit v ON log.gym = v.gym WHEN NOT MATCHED THEN INSERT (gym, _load_id) VALUES (v.gym, v._load_id)');
+SELECT lakehouse.create_flow('x', 'WITH c AS (SELECT id, random() AS r FROM visit) SELECT x.id, y.r FROM c x JOIN c y USING (id)', target => 't');
+
 -- refusals: shapes that new rows alone cannot give
 SELECT lakehouse.create_flow('x', 'SELECT gym, count(*) AS n FROM visit GROUP BY gym', target => 't');
 SELECT lakehouse.create_flow('x', 'SELECT DISTINCT gym FROM visit', target => 't');
@@ -175,6 +180,13 @@ CREATE OR REPLACE VIEW v AS SELECT id FROM visit JOIN log USING (gym);
 SELECT * FROM lakehouse.run_flow('through_view');
 CREATE OR REPLACE VIEW v AS SELECT id FROM visit WHERE id > 9;
 SELECT loads, inserted FROM lakehouse.run_flow('through_view');
+
+-- a target that is gone, and comes back with all that there was
+INSERT INTO visit VALUES (11, 'g9', 0, 0);
+DROP TABLE from_view;
+SELECT * FROM lakehouse.run_flow('through_view');
+SELECT lakehouse.create_flow('through_view', 'SELECT id FROM v', target => 'from_view', replace => true);
+SELECT inserted FROM lakehouse.run_flow('through_view');
 
 BEGIN ISOLATION LEVEL REPEATABLE READ;
 SELECT lakehouse.create_flow('x', 'SELECT id FROM visit', target => 't');
