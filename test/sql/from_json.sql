@@ -1,4 +1,7 @@
 -- lakehouse.from_json: JSON text to typed values
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS lakehouse;
+RESET client_min_messages;
 CREATE SCHEMA from_json;
 SET search_path = from_json;
 SET timezone = 'UTC';
