@@ -33,6 +33,33 @@ typedef enum ParseResult
 /* ------------------------------------------------------------- integers */
 
 /*
+ * The short way: up to 18 digits with an optional minus sign and nothing else.
+ */
+static inline bool
+parse_digits(const char *p, int length, int64 *result)
+{
+	const char *end = p + length;
+	int64		value = 0;
+	bool		negative = length > 0 && *p == '-';
+
+	p += negative;
+	if (p == end || end - p > 18)
+		return false;
+	do
+	{
+		unsigned int digit = (unsigned char) *p - '0';
+
+		if (digit > 9)
+			return false;
+		value = value * 10 + digit;
+	} while (++p < end);
+	*result = negative ? -value : value;
+	return true;
+}
+
+#ifndef LH_SOFT_INPUT
+
+/*
  * Reads an integer with sign and surrounding space, in the order of checks of
  * the server, so that "99999999999x" is out of range and not bad syntax.
  */
@@ -66,31 +93,6 @@ parse_integer(const char *p, const char *end, int64 minimum, int64 maximum, int6
 	return PARSE_OK;
 }
 
-/*
- * The short way: up to 18 digits with an optional minus sign and nothing else.
- */
-static inline bool
-parse_digits(const char *p, int length, int64 *result)
-{
-	const char *end = p + length;
-	int64		value = 0;
-	bool		negative = length > 0 && *p == '-';
-
-	p += negative;
-	if (p == end || end - p > 18)
-		return false;
-	do
-	{
-		unsigned int digit = (unsigned char) *p - '0';
-
-		if (digit > 9)
-			return false;
-		value = value * 10 + digit;
-	} while (++p < end);
-	*result = negative ? -value : value;
-	return true;
-}
-
 static pg_noinline bool
 convert_odd_integer(LhConverter *converter, const char *data, int length, Datum *value,
 					LhError *error, int64 minimum, int64 maximum, const char *type,
@@ -110,19 +112,19 @@ convert_odd_integer(LhConverter *converter, const char *data, int length, Datum 
 	}
 }
 
-/*
- * On servers with a wider grammar the server judges what we refuse.
- */
-#ifdef LH_SOFT_INPUT
-#define CONVERT_ODD_INTEGER(minimum, maximum, type) \
-	return lh_convert_input(converter, data, length, value, error)
-#else
 #define CONVERT_ODD_INTEGER(minimum, maximum, type) \
 	do { \
 		if (!convert_odd_integer(converter, data, length, value, error, \
 								 minimum, maximum, type, &result)) \
 			return false; \
 	} while (0)
+
+#else
+
+/* the server's grammar is wider than the above: it judges what we refuse */
+#define CONVERT_ODD_INTEGER(minimum, maximum, type) \
+	return lh_convert_input(converter, data, length, value, error)
+
 #endif
 
 bool
