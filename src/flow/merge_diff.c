@@ -21,7 +21,6 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
-#include "nodes/nodeFuncs.h"
 #include "parser/parse_coerce.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -38,7 +37,7 @@ enum
 {
 	DIFF_KEY_HASH = 1,
 	DIFF_ROW_HASH,
-	DIFF_NEW,					/* false: a row of the target */
+	DIFF_OLD,					/* true: a row of the target */
 	DIFF_PLACE,					/* its ctid */
 	DIFF_PART,					/* and tableoid */
 	DIFF_HEAD = DIFF_PART
@@ -109,7 +108,7 @@ static Diff *
 diff_begin(LhMergePlan *plan)
 {
 	Diff	   *diff = palloc0(sizeof(Diff));
-	AttrNumber	columns[] = {DIFF_KEY_HASH, DIFF_ROW_HASH, DIFF_NEW};
+	AttrNumber	columns[] = {DIFF_KEY_HASH, DIFF_ROW_HASH, DIFF_OLD};
 	Oid			operators[] = {Int8LessOperator, Int8LessOperator, InvalidOid};
 	Oid			collations[3] = {0};
 	bool		nulls_first[3] = {0};
@@ -121,7 +120,7 @@ diff_begin(LhMergePlan *plan)
 	diff->desc = CreateTemplateTupleDesc(DIFF_HEAD + plan->ncolumns);
 	TupleDescInitEntry(diff->desc, DIFF_KEY_HASH, "key_hash", INT8OID, -1, 0);
 	TupleDescInitEntry(diff->desc, DIFF_ROW_HASH, "row_hash", INT8OID, -1, 0);
-	TupleDescInitEntry(diff->desc, DIFF_NEW, "new", BOOLOID, -1, 0);
+	TupleDescInitEntry(diff->desc, DIFF_OLD, "old", BOOLOID, -1, 0);
 	TupleDescInitEntry(diff->desc, DIFF_PLACE, "place", TIDOID, -1, 0);
 	TupleDescInitEntry(diff->desc, DIFF_PART, "part", OIDOID, -1, 0);
 	diff->change_desc = CreateTemplateTupleDesc(2 + plan->ncolumns);
@@ -296,9 +295,9 @@ put_row(Diff *diff, TupleTableSlot *slot, int skip, bool new)
 
 	row->tts_values[DIFF_KEY_HASH - 1] = Int64GetDatum((int64) key_hash);
 	row->tts_values[DIFF_ROW_HASH - 1] = Int64GetDatum((int64) row_hash);
-	row->tts_values[DIFF_NEW - 1] = BoolGetDatum(new);
+	row->tts_values[DIFF_OLD - 1] = BoolGetDatum(!new);
 	row->tts_isnull[DIFF_KEY_HASH - 1] = row->tts_isnull[DIFF_ROW_HASH - 1] =
-		row->tts_isnull[DIFF_NEW - 1] = false;
+		row->tts_isnull[DIFF_OLD - 1] = false;
 	row->tts_isnull[DIFF_PLACE - 1] = row->tts_isnull[DIFF_PART - 1] = new;
 	if (!new)
 	{
@@ -324,41 +323,35 @@ is_new(TupleTableSlot *slot)
 {
 	bool		isnull;
 
-	return DatumGetBool(slot_getattr(slot, DIFF_NEW, &isnull));
+	return !DatumGetBool(slot_getattr(slot, DIFF_OLD, &isnull));
 }
 
 /*
  * compare_sorted walks through the sorted rows.  Of rows with the same hash the
- * old ones come first: they wait in "same" until new ones cancel them out.
+ * new ones come first: they are counted, as long as they are alike, and old ones
+ * that are like them cancel them out.  So any number of equal rows takes no more
+ * memory than one.
  */
 static void
 compare_sorted(Diff *diff)
 {
 	TupleTableSlot *next = MakeSingleTupleTableSlot(diff->desc, &TTSOpsMinimalTuple);
-	TupleTableSlot *old = MakeSingleTupleTableSlot(diff->desc, &TTSOpsMinimalTuple);
-	List	   *same = NIL;		/* old rows of the current row hash */
+	TupleTableSlot *new = MakeSingleTupleTableSlot(diff->desc, &TTSOpsMinimalTuple);
+	int64		pending = 0;	/* new rows like "new" that found no old one */
 	uint64		key_hash = 0;
 	uint64		row_hash = 0;
 	bool		more;
 
 	do
 	{
-		bool		cancelled = false;
-
 		CHECK_FOR_INTERRUPTS();
 		more = tuplesort_gettupleslot(diff->sort, true, false, next, NULL);
 		if (!more || hash_of(next, DIFF_ROW_HASH) != row_hash ||
 			hash_of(next, DIFF_KEY_HASH) != key_hash)
 		{
-			ListCell   *cell;
-
-			foreach(cell, same)
-			{
-				ExecStoreMinimalTuple(lfirst(cell), old, false);
-				unmatched(diff, old);
-			}
-			list_free_deep(same);
-			same = NIL;
+			for (; pending > 0; pending--)
+				unmatched(diff, new);
+			ExecClearTuple(new);
 		}
 		if (!more || hash_of(next, DIFF_KEY_HASH) != key_hash)
 			flush_waiting(diff);
@@ -367,27 +360,26 @@ compare_sorted(Diff *diff)
 
 		key_hash = hash_of(next, DIFF_KEY_HASH);
 		row_hash = hash_of(next, DIFF_ROW_HASH);
-		if (!is_new(next))
+		if (is_new(next))
 		{
-			same = lappend(same, ExecCopySlotMinimalTuple(next));
-			continue;
+			if (TTS_EMPTY(new))
+				ExecCopySlot(new, next);
+			else if (!same_row(diff, new, next))
+			{
+				/* another row with the same hash */
+				unmatched(diff, next);
+				continue;
+			}
+			pending++;
 		}
-		if (same != NIL)
-		{
-			ExecStoreMinimalTuple(llast(same), old, false);
-			cancelled = same_row(diff, old, next);
-		}
-		if (cancelled)
-		{
-			pfree(llast(same));
-			same = list_delete_last(same);
-		}
+		else if (pending > 0 && same_row(diff, new, next))
+			pending--;
 		else
 			unmatched(diff, next);
 	} while (more);
 
 	ExecDropSingleTupleTableSlot(next);
-	ExecDropSingleTupleTableSlot(old);
+	ExecDropSingleTupleTableSlot(new);
 }
 
 static bool
