@@ -68,6 +68,13 @@
 	PortalRun(portal, FETCH_ALL, true, receiver, receiver, completion)
 #endif
 
+/* 16 split membership of a role from the right to become it */
+#if PG_VERSION_NUM < 160000
+#define lh_compat_check_can_become(member, role) check_is_member_of_role(member, role)
+#else
+#define lh_compat_check_can_become(member, role) check_can_set_role(member, role)
+#endif
+
 /* 16 added "onlySummarizing" for HOT updates */
 #if PG_VERSION_NUM < 160000
 #define lh_compat_insert_index_tuples(relation, slot, estate) \

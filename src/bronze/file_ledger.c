@@ -29,6 +29,7 @@
 
 static Datum make_bigints(const int64 *values, int count);
 static Datum make_texts(char *const *values, int count);
+static uint64 find_different(int32 source_id, const LhListed *listed, char *const *paths, int count);
 static int64 enter_new(int32 source_id, const LhListed *listed, char *const *paths,
 					   const int *which, int count);
 static int64 enter_changed(const int64 *ids, const LhListed *listed, const int *which, int count);
@@ -64,44 +65,20 @@ begin(LhCatalog *catalog)
 int64
 lh_ledger_enter(int32 source_id, const LhListed *listed, int count)
 {
-	static const Oid types[] = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
 	char	  **paths = palloc(sizeof(char *) * count);
-	int64	   *sizes = palloc(sizeof(int64) * count);
-	int64	   *mtimes = palloc(sizeof(int64) * count);
 	int		   *new = palloc(sizeof(int) * count);
 	int		   *changed = palloc(sizeof(int) * count);
 	int64	   *changed_ids = palloc(sizeof(int64) * count);
 	int			new_count = 0;
 	int			changed_count = 0;
-	Datum		values[4];
 	LhCatalog	catalog;
 	uint64		different;
+	int64		written = 0;
 
 	for (int i = 0; i < count; i++)
-	{
 		paths[i] = unconstify(char *, listed[i].path);
-		/* what is no file keeps its entry whatever its size and time are */
-		sizes[i] = listed[i].problem ? -1 : listed[i].size;
-		mtimes[i] = listed[i].problem ? -1 : listed[i].mtime_ns;
-	}
-	values[0] = Int32GetDatum(source_id);
-	values[1] = make_texts(paths, count);
-	values[2] = make_bigints(sizes, count);
-	values[3] = make_bigints(mtimes, count);
-
 	begin(&catalog);
-	different = lh_catalog_run("SELECT s.number, f.file_id"
-							   " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
-							   "      WITH ORDINALITY s(path, size, mtime_ns, number)"
-							   " LEFT JOIN LATERAL (SELECT o.file_id, o.size, o.mtime_ns, o.state FROM lakehouse.file o"
-							   "   WHERE o.source_id OPERATOR(pg_catalog.=) $1"
-							   "     AND o.path OPERATOR(pg_catalog.=) s.path OFFSET 0) f ON true"
-							   " WHERE f.file_id IS NULL"
-							   "    OR (f.state OPERATOR(pg_catalog.<>) 'changed' AND s.size OPERATOR(pg_catalog.>=) 0"
-							   "        AND (f.size OPERATOR(pg_catalog.<>) s.size"
-							   "             OR f.mtime_ns OPERATOR(pg_catalog.<>) s.mtime_ns"
-							   "             OR f.state OPERATOR(pg_catalog.=) 'skipped'))",
-							   4, types, values, NULL);
+	different = find_different(source_id, listed, paths, count);
 	for (uint64 row = 0; row < different; row++)
 	{
 		int			number = (int) lh_catalog_int64(row, 1, 0) - 1;
@@ -115,13 +92,48 @@ lh_ledger_enter(int32 source_id, const LhListed *listed, int count)
 			changed[changed_count++] = number;
 		}
 	}
-	different = 0;
 	if (new_count > 0)
-		different += enter_new(source_id, listed, paths, new, new_count);
+		written += enter_new(source_id, listed, paths, new, new_count);
 	if (changed_count > 0)
-		different += enter_changed(changed_ids, listed, changed, changed_count);
+		written += enter_changed(changed_ids, listed, changed, changed_count);
 	lh_catalog_end(&catalog);
-	return (int64) different;
+	return written;
+}
+
+/*
+ * find_different runs the query that gives what is not in the ledger as it is
+ * in the listing: number in the listing from 1, and the entry or NULL.
+ */
+static uint64
+find_different(int32 source_id, const LhListed *listed, char *const *paths, int count)
+{
+	static const Oid types[] = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
+	int64	   *sizes = palloc(sizeof(int64) * count);
+	int64	   *mtimes = palloc(sizeof(int64) * count);
+	Datum		values[4];
+
+	for (int i = 0; i < count; i++)
+	{
+		/* what is no file keeps its entry whatever its size and time are */
+		sizes[i] = listed[i].problem ? -1 : listed[i].size;
+		mtimes[i] = listed[i].problem ? -1 : listed[i].mtime_ns;
+	}
+	values[0] = Int32GetDatum(source_id);
+	values[1] = make_texts(paths, count);
+	values[2] = make_bigints(sizes, count);
+	values[3] = make_bigints(mtimes, count);
+	return lh_catalog_run("SELECT s.number, f.file_id"
+						  " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
+						  "      WITH ORDINALITY s(path, size, mtime_ns, number)"
+						  " LEFT JOIN LATERAL (SELECT o.file_id, o.size, o.mtime_ns, o.state FROM lakehouse.file o"
+						  "   WHERE o.source_id OPERATOR(pg_catalog.=) $1"
+						  "     AND o.path OPERATOR(pg_catalog.=) s.path OFFSET 0) f ON true"
+						  " WHERE f.file_id IS NULL"
+						  "    OR (f.state OPERATOR(pg_catalog.<>) 'changed' AND s.size OPERATOR(pg_catalog.>=) 0"
+						  "        AND (f.size OPERATOR(pg_catalog.<>) s.size"
+						  "             OR f.mtime_ns OPERATOR(pg_catalog.<>) s.mtime_ns"
+						  "             OR f.state OPERATOR(pg_catalog.=) 'skipped'))",
+						  4, types, values, NULL);
 }
 
 /*

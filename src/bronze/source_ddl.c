@@ -32,6 +32,7 @@
 #include "bronze/ingest.h"
 #include "catalog/catalog_access.h"
 #include "catalog/options.h"
+#include "compat.h"
 #include "delta/load.h"
 #include "source/file_list.h"
 #include "source/kafka.h"
@@ -350,7 +351,7 @@ set_owner(Definition *definition, const char *role)
 	LhIdentity	identity;
 	AclResult	allowed;
 
-	check_is_member_of_role(GetUserId(), owner);
+	lh_compat_check_can_become(GetUserId(), owner);
 	allowed = pg_class_aclcheck(definition->target, owner, ACL_INSERT);
 	if (allowed != ACLCHECK_OK)
 		ereport(ERROR,
@@ -362,6 +363,20 @@ set_owner(Definition *definition, const char *role)
 	lh_server_check_usage(definition->server);
 	lh_identity_restore(&identity);
 	definition->owner = owner;
+}
+
+static ArrayType *
+topics_array(char *const *names)
+{
+	Datum	   *topics;
+	int			count = 0;
+
+	while (names[count] != NULL)
+		count++;
+	topics = palloc(sizeof(Datum) * Max(count, 1));
+	for (int i = 0; i < count; i++)
+		topics[i] = CStringGetTextDatum(names[i]);
+	return construct_array(topics, count, TEXTOID, -1, false, TYPALIGN_INT);
 }
 
 /*
@@ -396,17 +411,7 @@ lakehouse_alter_source(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(4))
 		definition.topics = PG_GETARG_ARRAYTYPE_P(4);
 	else if (source->topics != NULL)
-	{
-		Datum	   *topics;
-		int			count = 0;
-
-		while (source->topics[count] != NULL)
-			count++;
-		topics = palloc(sizeof(Datum) * Max(count, 1));
-		for (int i = 0; i < count; i++)
-			topics[i] = CStringGetTextDatum(source->topics[i]);
-		definition.topics = construct_array(topics, count, TEXTOID, -1, false, TYPALIGN_INT);
-	}
+		definition.topics = topics_array(source->topics);
 	if (!PG_ARGISNULL(6))
 	{
 		definition.name = required_text(fcinfo, 6, "new_name");

@@ -184,7 +184,7 @@ read_directory(Walk *walk, const char *directory)
 	if (descriptor != NULL && walk->watch != NULL)
 		lh_file_watch_add(walk->watch, descriptor);
 	if (descriptor != NULL)
-		stream = fdopendir(dup(descriptor->fd));
+		stream = fdopendir(fcntl(descriptor->fd, F_DUPFD_CLOEXEC, 0));
 	if (stream == NULL)
 	{
 		if (directory[0] == '\0')
