@@ -32,7 +32,8 @@ typedef struct LhOccurrence
 	Oid			relation;
 	const char *direct_obstacle;	/* why a variant on new rows alone would be
 									 * wrong, or NULL */
-	const char *recompute_obstacle; /* the same for finding touched groups */
+	const char *grouped;		/* what groups its rows with each other, or NULL */
+	const char *recompute_obstacle; /* why touched groups could not be found, or NULL */
 	List	   *outer_joins;	/* JoinExpr nodes whose nullable side it is on */
 	List	   *arms;			/* LhArm *, each UNION ALL that it stands in */
 } LhOccurrence;

@@ -41,6 +41,7 @@ typedef struct Position
 {
 	int			depth;			/* query levels above */
 	const char *direct;			/* obstacles met on the way, or NULL */
+	const char *grouped;
 	const char *recompute;
 	List	   *outer_joins;	/* JoinExpr nodes whose nullable side this is */
 	List	   *arms;			/* LhArm *, arms of UNION ALL that this is in */
@@ -659,6 +660,7 @@ collect_entry(Collector *collector, Query *query, Index rtindex, Position positi
 		occurrence->rtindex = rtindex;
 		occurrence->relation = entry->relid;
 		occurrence->direct_obstacle = position.direct;
+		occurrence->grouped = position.grouped;
 		occurrence->recompute_obstacle = position.recompute;
 		occurrence->outer_joins = position.outer_joins;
 		occurrence->arms = position.arms;
@@ -854,6 +856,10 @@ lh_statement_check_load(const LhStatement *statement)
 
 /*
  * lh_statement_check_direct raises unless new rows alone give the new result.
+ *
+ * A statement that reads one streaming input once may group its new rows: MERGE
+ * needs one row for each row of its target, and its actions say what becomes of
+ * rows of earlier loads.
  */
 void
 lh_statement_check_direct(const LhStatement *statement, const char *mode)
@@ -864,14 +870,18 @@ lh_statement_check_direct(const LhStatement *statement, const char *mode)
 	{
 		LhOccurrence *occurrence = lfirst(cell);
 		const char *table = get_rel_name(occurrence->relation);
+		const char *obstacle = occurrence->direct_obstacle;
 
-		if (occurrence->direct_obstacle != NULL)
+		if (obstacle == NULL &&
+			(statement->is_select || list_length(statement->occurrences) > 1))
+			obstacle = occurrence->grouped;
+		if (obstacle != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("flow \"%s\" of mode %s cannot stream from table \"%s\"",
 							statement->flow, mode, table),
 					 errdetail("The query reads the table %s, where new rows alone do not give the new result.",
-							   occurrence->direct_obstacle),
+							   obstacle),
 					 errhint("List the table in static, or use mode => 'aggregate' or mode => 'complete'.")));
 	}
 	lh_statement_check_covered(statement, mode);

@@ -69,6 +69,8 @@ technique_reason(const LhFlow *flow)
 		return "the keys of groups that new, updated and deleted rows touch are found, and just those groups are computed again";
 	if (strcmp(flow->mode, "complete") == 0)
 		return "the whole query is run, and the differences are written";
+	if (strcmp(flow->mode, "sql") == 0)
+		return "the statement is run as if its streaming inputs held new rows only";
 	return "each result row comes from one row of each streaming input, so new rows alone give the new result";
 }
 

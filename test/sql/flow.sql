@@ -59,6 +59,13 @@ SELECT name, loads, inserted, updated, deleted FROM lakehouse.run() WHERE name L
 INSERT INTO visit VALUES (6, 'g1', 1, NULL), (7, 'g3', 7, 7), (8, 'g2', -1, 0);
 SELECT name, loads, inserted, updated, deleted FROM lakehouse.run() WHERE name LIKE 'log_%';
 SELECT gym, n FROM log ORDER BY 1, 2;
+-- a statement that reads one streaming input once may group its new rows
+SELECT lakehouse.create_flow('log_grouped', $$MERGE INTO log USING (SELECT gym, max(login) AS login FROM visit GROUP BY gym) v
+	ON log.gym = v.gym WHEN MATCHED AND v.login > log.n THEN UPDATE SET n = v.login
+	WHEN NOT MATCHED THEN INSERT (gym, n) VALUES (v.gym, v.login)$$);
+SELECT loads, inserted, updated FROM lakehouse.run_flow('log_grouped');
+SELECT gym, n FROM log ORDER BY 1, 2;
+SELECT lakehouse.drop_flow('log_grouped');
 
 -- how
 SELECT * FROM lakehouse.explain_flow('by_city');
@@ -151,6 +158,9 @@ SELECT lakehouse.create_flow('x', 'SELECT g.gym FROM gym g WHERE EXISTS (SELECT 
 SELECT lakehouse.create_flow('x', 'SELECT gym, (SELECT max(id) FROM visit) AS m FROM gym', target => 't');
 SELECT lakehouse.create_flow('x', 'SELECT gym FROM visit UNION ALL SELECT ''fixed''', target => 't');
 SELECT lakehouse.create_flow('x', 'SELECT gym, id FROM (SELECT gym, max(id) AS id FROM visit GROUP BY gym) m', target => 't');
+
+SELECT lakehouse.create_flow('x', 'INSERT INTO log (gym, n) SELECT a.gym, count(*) FROM visit a JOIN visit b USING (gym) GROUP BY a.gym');
+SELECT lakehouse.create_flow('x', 'INSERT INTO log (gym) SELECT gym FROM visit LIMIT 1');
 
 -- refusals: aggregate and complete
 SELECT lakehouse.create_flow('x', 'SELECT count(*) AS n FROM visit', target => 't', mode => 'aggregate');
