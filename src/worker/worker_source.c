@@ -30,7 +30,7 @@
 static bool succeeded = false;
 
 static bool still_current(const LhWorkerConfig *config);
-static bool read_batch(const LhWorkerConfig *config, LhIngest *ingest);
+static bool read_batch(const LhWorkerConfig *config, LhIngest *ingest, bool *more);
 static void record_failure(const LhWorkerConfig *config, const ErrorData *error);
 static LhIngest *open_source(const LhWorkerConfig *config);
 
@@ -46,21 +46,25 @@ lh_source_run(const LhWorkerConfig *config)
 	MemoryContext batch_context = AllocSetContextCreate(context, "lakehouse source batch",
 														ALLOCSET_DEFAULT_SIZES);
 	LhIngest   *volatile ingest = NULL;
-	bool		more;
 
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
+		bool		current;
+		bool		more = false;
+
 		ingest = open_source(config);
-		for (more = ingest != NULL; more;)
+		for (current = ingest != NULL; current && !lh_slot_stop_requested();)
 		{
-			if (lh_slot_stop_requested())
-				break;
-			lh_slot_set_working(false);
-			if (lh_ingest_wait(ingest, WAIT_MS))
+			if (!more)
+			{
+				lh_slot_set_working(false);
+				more = lh_ingest_wait(ingest, WAIT_MS);
+			}
+			if (more)
 			{
 				MemoryContextSwitchTo(batch_context);
-				more = read_batch(config, ingest);
+				current = read_batch(config, ingest, &more);
 				MemoryContextSwitchTo(context);
 				MemoryContextReset(batch_context);
 			}
@@ -112,9 +116,10 @@ open_source(const LhWorkerConfig *config)
 
 /*
  * read_batch is one transaction; false if the source is not to be read on.
+ * *more tells whether the next batch need not be waited for.
  */
 static bool
-read_batch(const LhWorkerConfig *config, LhIngest *ingest)
+read_batch(const LhWorkerConfig *config, LhIngest *ingest, bool *more)
 {
 	LhIngestCounts counts = {0};
 	bool		current;
@@ -123,7 +128,8 @@ read_batch(const LhWorkerConfig *config, LhIngest *ingest)
 	current = still_current(config);
 	if (current)
 	{
-		if (!lh_ingest_batch(ingest, &counts))
+		*more = lh_ingest_batch(ingest, &counts);
+		if (!*more)
 			current = lh_ingest_is_current(ingest);
 		if (current && (counts.loads > 0 || !succeeded))
 		{

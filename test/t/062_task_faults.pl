@@ -1,0 +1,47 @@
+# A crash between any two steps of a task: its work is done once, and its
+# attempts tell what happened.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::RealBin/../perl";
+use LakehouseTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = lakehouse_node('task_faults', install_path => faults_path(), conf => "lakehouse.launcher_naptime = 200\n");
+$node->safe_psql('postgres', <<'END');
+CREATE TABLE log (entry text);
+SELECT lakehouse.create_job('job', '{"tasks": [
+    {"task_key": "work", "sql": "INSERT INTO log VALUES (''done'')", "max_retries": 1, "min_retry_interval_millis": 2500},
+    {"task_key": "after", "depends_on": ["work"], "sql": "INSERT INTO log VALUES (''after'')"}]}');
+END
+
+# where the worker is killed, and what its attempts say in the end
+for my $case (
+	[ 'task-after-start', 'after/0:succeeded work/0:crashed work/1:succeeded' ],
+	[ 'task-before-end', 'after/0:succeeded work/0:crashed work/1:succeeded' ],
+	[ 'task-after-end', 'after/0:succeeded work/0:succeeded' ])
+{
+	my ($point, $attempts) = @$case;
+	$node->safe_psql('postgres', 'TRUNCATE log');
+	$node->safe_psql('postgres', "ALTER SYSTEM SET lakehouse.fault = '$point:kill'");
+	$node->reload;
+	my $log = -s $node->logfile;
+	my $run = $node->safe_psql('postgres', "SELECT lakehouse.run_job('job', wait => false)");
+	ok(wait_until(sub { slurp_file($node->logfile, $log) =~ /was terminated by signal 9/ }, 20), "$point: the worker is killed");
+	# the retry waits long enough for this
+	ok(wait_until(sub { my ($status) = $node->psql('postgres', 'ALTER SYSTEM RESET lakehouse.fault'); $status == 0 }, 20),
+		"$point: the server comes back");
+	$node->reload;
+	ok(poll_value($node, "SELECT state FROM lakehouse.job_run_status WHERE run_id = $run AND finished IS NOT NULL", 'succeeded', 30),
+		"$point: the run ends well");
+	is($node->safe_psql('postgres',
+			"SELECT string_agg(format('%s/%s:%s', task_key, attempt, state), ' ' ORDER BY task_key, attempt) FROM lakehouse.task_run_status WHERE run_id = $run"),
+		$attempts, "$point: its attempts");
+	is($node->safe_psql('postgres', "SELECT string_agg(entry, ' ' ORDER BY entry) FROM log"), 'after done', "$point: the work is done once");
+}
+$node->stop;
+
+done_testing();
