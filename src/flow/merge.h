@@ -8,8 +8,11 @@
  * ordinary DML, so that constraints, triggers, row security and distributed
  * tables behave as they do for the user's own statements.
  *
- * Invariant: the result depends on the set of rows ever merged, not on their
- * order, their division into calls, or on repetition.
+ * Invariant: inside one call the order of the rows never matters.  The result of
+ * scd1 depends on nothing but the set of rows ever merged: not on their division
+ * into calls, the order of the calls, or repetition.  insert_only keeps what the
+ * first call brought and upsert what the last one brought, so there the order of
+ * calls is part of the input.
  */
 #ifndef LH_MERGE_H
 #define LH_MERGE_H
@@ -21,7 +24,9 @@
 typedef enum LhMergeMode
 {
 	LH_MERGE_APPEND,			/* insert all rows */
-	LH_MERGE_INSERT_ONLY,		/* by keys; the first stays */
+	LH_MERGE_INSERT_ONLY,		/* by keys; the first call wins, inside one call
+								 * the smaller _load_id of the delta, then the
+								 * smaller row value, NULL last */
 	LH_MERGE_UPSERT,			/* by keys; the later run wins, ties inside one
 								 * set by greater row value */
 	LH_MERGE_SCD1,				/* by keys; the greatest sequence wins */
@@ -44,7 +49,8 @@ typedef struct LhMerge
 	int64		load_id;		/* _load_id of what is written; 0: target is not managed */
 	bool		managed;		/* the target carries _load_id, if load_id is
 								 * not known yet (lh_merge_check) */
-	int32		flow_id;		/* for rejects (NULL keys, NULL sequences); 0 = raise */
+	int32		flow_id;		/* for rejects (NULL keys, NULL sequences), 0 =
+								 * none; without load_id they raise 23502 */
 } LhMerge;
 
 typedef struct LhMergeCounts
@@ -68,7 +74,8 @@ extern void lh_merge_check(const LhMerge *merge, TupleDesc delta);
  * scd1: returns the side table of the target's deleted keys, made if there is
  * none yet.  It belongs to the target, not to the flow: all that merge into the
  * target share it, and dropping the target drops it.  Raises 22023 if the target
- * was merged by other keys or another sequence before.
+ * was merged by other keys or another sequence before.  flow_id only names who
+ * asks; it does not separate flows.
  */
 extern Oid	lh_merge_create_tombstones(const LhMerge *merge, TupleDesc delta, int32 flow_id);
 
