@@ -24,6 +24,7 @@
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
@@ -44,6 +45,9 @@
 #include "delta/load.h"
 
 #define STAMP_TRIGGER "lakehouse_stamp"
+#define UPDATE_TRIGGER "lakehouse_old_images_update"
+#define DELETE_TRIGGER "lakehouse_old_images_delete"
+#define TRUNCATE_TRIGGER "lakehouse_old_images_truncate"
 #define OLD_TABLE "lakehouse_old"
 
 PG_FUNCTION_INFO_V1(lakehouse_stamp);
@@ -63,6 +67,8 @@ static char *table_name(Oid relation);
 static void run_ddl(const char *sql);
 static Oid	create_side_table(Oid relation);
 static void create_triggers(Oid relation);
+static void create_table_triggers(Oid relation);
+static void drop_triggers(Oid relation);
 static void copy_old_rows(TriggerData *data, Oid images, int64 load_id);
 static char *common_columns(Relation relation, Oid images);
 static void add_missing_columns(Relation relation, Oid images);
@@ -199,7 +205,8 @@ lh_capture_old_images(Oid relation)
 	LhIdentity	saved;
 	Oid			images;
 
-	if (OidIsValid(lh_capture_images_of(relation)))
+	images = lh_capture_images_of(relation);
+	if (OidIsValid(images) && get_rel_relkind(relation) != RELKIND_PARTITIONED_TABLE)
 		return;
 	if (!lh_compat_table_ownercheck(relation, GetUserId()) &&
 		pg_class_aclcheck(relation, GetUserId(), ACL_TRIGGER) != ACLCHECK_OK)
@@ -209,7 +216,8 @@ lh_capture_old_images(Oid relation)
 				 errdetail("A flow of mode aggregate needs to know what updated and deleted rows of its inputs looked like."),
 				 errhint("Ask the table's owner for GRANT TRIGGER ON %s.", table_name(relation))));
 	LockRelationOid(relation, ShareRowExclusiveLock);
-	images = create_side_table(relation);
+	if (!OidIsValid(images))
+		images = create_side_table(relation);
 
 	values[0] = ObjectIdGetDatum(relation);
 	values[1] = ObjectIdGetDatum(images);
@@ -269,18 +277,33 @@ create_side_table(Oid relation)
 	return images;
 }
 
+/*
+ * create_triggers gives a table its triggers.  A partitioned table's do not fire
+ * for statements that name a partition, so each partition has them as well;
+ * those that are attached later get them when the next flow is created.
+ */
 static void
 create_triggers(Oid relation)
 {
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(relation, ShareRowExclusiveLock, NULL))
+		if (!OidIsValid(get_trigger_oid(lfirst_oid(cell), DELETE_TRIGGER, true)))
+			create_table_triggers(lfirst_oid(cell));
+}
+
+static void
+create_table_triggers(Oid relation)
+{
 	char	   *table = table_name(relation);
 
-	run_ddl(psprintf("CREATE TRIGGER lakehouse_old_images_update AFTER UPDATE ON %s"
+	run_ddl(psprintf("CREATE TRIGGER " UPDATE_TRIGGER " AFTER UPDATE ON %s"
 					 " REFERENCING OLD TABLE AS " OLD_TABLE
 					 " FOR EACH STATEMENT EXECUTE FUNCTION lakehouse._keep_old_images()", table));
-	run_ddl(psprintf("CREATE TRIGGER lakehouse_old_images_delete AFTER DELETE ON %s"
+	run_ddl(psprintf("CREATE TRIGGER " DELETE_TRIGGER " AFTER DELETE ON %s"
 					 " REFERENCING OLD TABLE AS " OLD_TABLE
 					 " FOR EACH STATEMENT EXECUTE FUNCTION lakehouse._keep_old_images()", table));
-	run_ddl(psprintf("CREATE TRIGGER lakehouse_old_images_truncate BEFORE TRUNCATE ON %s"
+	run_ddl(psprintf("CREATE TRIGGER " TRUNCATE_TRIGGER " BEFORE TRUNCATE ON %s"
 					 " FOR EACH STATEMENT EXECUTE FUNCTION lakehouse._keep_old_images()", table));
 }
 
@@ -292,6 +315,7 @@ lakehouse_keep_old_images(PG_FUNCTION_ARGS)
 {
 	TriggerData *data = (TriggerData *) fcinfo->context;
 	Oid			images;
+	Oid			managed;
 	int64		load_id;
 	LhIdentity	saved;
 
@@ -302,12 +326,13 @@ lakehouse_keep_old_images(PG_FUNCTION_ARGS)
 				 errmsg("lakehouse._keep_old_images() must be called as a trigger for each statement with the old rows")));
 	if (data->tg_oldtable != NULL && tuplestore_tuple_count(data->tg_oldtable) == 0)
 		return PointerGetDatum(NULL);
-	images = lh_capture_images_of(RelationGetRelid(data->tg_relation));
+	managed = managed_root(RelationGetRelid(data->tg_relation));
+	images = lh_capture_images_of(managed);
 	if (!OidIsValid(images))
 		return PointerGetDatum(NULL);
 
 	/* a load even if rows were only deleted: readers have to learn of it */
-	load_id = lh_load_current(RelationGetRelid(data->tg_relation), NULL);
+	load_id = lh_load_current(managed, NULL);
 	lh_identity_role(&saved, relation_owner(images), "pg_catalog, pg_temp");
 	copy_old_rows(data, images, load_id);
 	lh_identity_restore(&saved);
@@ -385,6 +410,18 @@ add_missing_columns(Relation relation, Oid images)
 	}
 }
 
+static void
+drop_triggers(Oid relation)
+{
+	static const char *const triggers[] = {UPDATE_TRIGGER, DELETE_TRIGGER, TRUNCATE_TRIGGER};
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(relation, ShareRowExclusiveLock, NULL))
+		for (int i = 0; i < (int) lengthof(triggers); i++)
+			if (OidIsValid(get_trigger_oid(lfirst_oid(cell), triggers[i], true)))
+				run_ddl(psprintf("DROP TRIGGER %s ON %s", triggers[i], table_name(lfirst_oid(cell))));
+}
+
 /*
  * lh_capture_release ends the keeping of old images when no flow needs them any
  * more, and deletes what flows have seen otherwise.
@@ -419,9 +456,7 @@ lh_capture_release(Oid relation)
 	if (get_rel_name(relation) != NULL)
 	{
 		lh_identity_role(&saved, relation_owner(relation), "pg_catalog, pg_temp");
-		run_ddl(psprintf("DROP TRIGGER IF EXISTS lakehouse_old_images_update ON %s", table_name(relation)));
-		run_ddl(psprintf("DROP TRIGGER IF EXISTS lakehouse_old_images_delete ON %s", table_name(relation)));
-		run_ddl(psprintf("DROP TRIGGER IF EXISTS lakehouse_old_images_truncate ON %s", table_name(relation)));
+		drop_triggers(relation);
 		lh_identity_restore(&saved);
 	}
 	if (get_rel_name(images) != NULL)

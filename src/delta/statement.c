@@ -882,7 +882,9 @@ lh_statement_check_direct(const LhStatement *statement, const char *mode)
 							statement->flow, mode, table),
 					 errdetail("The query reads the table %s, where new rows alone do not give the new result.",
 							   obstacle),
-					 errhint("List the table in static, or use mode => 'aggregate' or mode => 'complete'.")));
+					 statement->is_select ?
+					 errhint("List the table in static, or use mode => 'aggregate' or mode => 'complete'.") :
+					 errhint("List the table in static, or write a query and use mode => 'aggregate' or mode => 'complete'.")));
 	}
 	lh_statement_check_covered(statement, mode);
 }

@@ -101,6 +101,8 @@ SELECT count(lakehouse.drop_flow(name)) AS dropped FROM lakehouse.flow_status WH
 UPDATE a SET k = 2, v = upper(v) WHERE id IN (1, 5);
 DELETE FROM b WHERE id = 1;
 UPDATE b SET k = 9 WHERE id = 2;
+UPDATE b1 SET k = 1 WHERE k = 2;
+DELETE FROM b2 WHERE id = 3;
 SELECT count(*) > 0 AS kept FROM pg_class WHERE relnamespace = 'lakehouse_data'::regnamespace AND relkind = 'r';
 SELECT name, status, error FROM lakehouse.run() WHERE status <> 'succeeded';
 SELECT * FROM wrong();
@@ -109,6 +111,9 @@ UPDATE a SET later = 8 WHERE k = 2;
 ALTER TABLE a ALTER COLUMN later TYPE bigint;
 DELETE FROM a WHERE id = 3;
 UPDATE a SET id = id + 100, k = 1 WHERE id > 6;
+TRUNCATE b1;
+SELECT name, status, error FROM lakehouse.run() WHERE status <> 'succeeded';
+SELECT * FROM wrong();
 TRUNCATE b;
 SELECT name, status, error FROM lakehouse.run() WHERE status <> 'succeeded';
 SELECT * FROM wrong();
@@ -122,7 +127,7 @@ BEGIN
 END $$;
 SELECT count(lakehouse.drop_flow(name)) AS dropped FROM lakehouse.flow_status WHERE name LIKE 'd\_%';
 SELECT count(*) AS side_tables FROM pg_class WHERE relnamespace = 'lakehouse_data'::regnamespace AND relname LIKE 'old\_%' AND relkind = 'r';
-SELECT tgname FROM pg_trigger WHERE tgrelid = 'a'::regclass AND NOT tgisinternal ORDER BY 1;
+SELECT tgname FROM pg_trigger WHERE tgrelid IN ('a'::regclass, 'b'::regclass, 'b1'::regclass) AND NOT tgisinternal ORDER BY 1;
 
 -- a run by hand in the transaction that wrote, rolled back in part
 SELECT lakehouse.create_flow('d_tx', 'SELECT id FROM a WHERE id > 1000', target => 't_tx');
