@@ -1,0 +1,56 @@
+# A run of a file source that is torn at each point where it could be torn, by
+# an error and by a crash: afterwards all or nothing of it is there, and the
+# next run brings the rest, each record once.
+use strict;
+use warnings;
+
+use LakehouseTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $path = faults_path();
+seed();
+my $node = lakehouse_node('file_faults', install_path => $path, conf => "lakehouse.batch_bytes = '64kB'\n");
+my $landing = make_landing($node);
+$node->safe_psql('postgres', <<'END');
+CREATE SCHEMA bronze;
+CREATE TABLE bronze.record (file text, ordinal integer, value text, CHECK (ordinal > 0));
+SELECT lakehouse.create_source('torn', 'landing', 'bronze.record', path => 'in/*.csv', options => '{"header": true}');
+END
+
+my %sent;
+my ($number, $torn) = (0, 0);
+for my $point (qw(scan open fstat read-chunk before-insert after-insert before-ledger after-ledger))
+{
+	for my $action (qw(error kill))
+	{
+		for my $pass (1, 2)
+		{
+			# two files, one of them larger than a part
+			for my $records (5, 4000)
+			{
+				my $name = sprintf('f%03d.csv', ++$number);
+				write_csv($landing, $name, $records, \%sent);
+				land($landing, $name);
+			}
+			my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM bronze.record');
+			my ($status, $out, $err) = $node->psql('postgres',
+				"SET lakehouse.fault = '$point:$action:$pass'; SELECT lakehouse.run_source('torn')");
+			wait_until(sub { my ($again) = $node->psql('postgres', 'SELECT 1'); $again == 0 }, 60)
+			  or BAIL_OUT('the server does not come back');
+
+			# a run that does not come to the point so often is not torn
+			next if $status == 0;
+			$torn++;
+			is($node->safe_psql('postgres', 'SELECT count(*) FROM bronze.record'),
+				$before, "$point, $action, pass $pass: nothing is half there");
+			$node->safe_psql('postgres', "SELECT lakehouse.run_source('torn')");
+		}
+	}
+}
+is($torn, 30, 'all points were reached twice, but the scan once');
+$node->safe_psql('postgres', "SELECT lakehouse.run_source('torn')");
+check_files($node, 'torn', \%sent);
+$node->stop;
+done_testing();
