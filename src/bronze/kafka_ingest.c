@@ -52,6 +52,9 @@
 /* how often a good offset may be refused before the partition is stopped */
 #define ALARM_LIMIT 3
 
+/* looks without a record of a partition that has some before it is stopped */
+#define STALL_LIMIT 3
+
 typedef struct KafkaIngest
 {
 	LhIngest	base;
@@ -83,6 +86,7 @@ static bool look_at_ranges(KafkaIngest *ingest);
 static void check_range(KafkaIngest *ingest, LhKafkaSlot *slot, int64 low, int64 end);
 static void start_partitions(KafkaIngest *ingest);
 static void stop_slot(KafkaIngest *ingest, LhKafkaSlot *slot, int sqlstate, const char *format,...) pg_attribute_printf(4, 5);
+static void count_stall(KafkaIngest *ingest, LhKafkaSlot *slot);
 static void slot_is_well(KafkaIngest *ingest, LhKafkaSlot *slot);
 static int	take_messages(KafkaIngest *ingest, int limit);
 static bool memory_full(const KafkaIngest *ingest);
@@ -212,7 +216,7 @@ add_slot(KafkaIngest *ingest, const char *topic, int32 partition)
 	memset(slot, 0, sizeof(LhKafkaSlot));
 	slot->topic = topic;
 	slot->partition = partition;
-	slot->saved = slot->next = slot->low = slot->end = slot->last_offset = slot->target = -1;
+	slot->saved = slot->next = slot->low = slot->end = slot->last_offset = slot->target = slot->seen = -1;
 	ingest->places[ingest->count].topic = topic;
 	ingest->places[ingest->count].partition = partition;
 	ingest->count++;
@@ -333,6 +337,12 @@ check_range(KafkaIngest *ingest, LhKafkaSlot *slot, int64 low, int64 end)
 	}
 	/* while it runs, the broker is the judge: next may be older than low */
 	if (slot->running && ingest->reading)
+	{
+		count_stall(ingest, slot);
+		return;
+	}
+	/* one that stalls is tried again by the next run, or the next look */
+	if (!ingest->continuous && slot->stalls >= STALL_LIMIT)
 		return;
 	slot->stopped = false;
 	if (slot->next < low)
@@ -347,6 +357,22 @@ check_range(KafkaIngest *ingest, LhKafkaSlot *slot, int64 low, int64 end)
 		stop_slot(ingest, slot, ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
 				  "offset " INT64_FORMAT " of partition %d of topic \"%s\" is there but the broker refuses to give it",
 				  slot->next, slot->partition, slot->topic);
+}
+
+/*
+ * count_stall stops a partition that has records and gives none, for example
+ * because one is larger than the client takes.
+ */
+static void
+count_stall(KafkaIngest *ingest, LhKafkaSlot *slot)
+{
+	if (slot->next != slot->seen || slot->next >= slot->end)
+		slot->stalls = 0;
+	else if (++slot->stalls >= STALL_LIMIT)
+		stop_slot(ingest, slot, ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
+				  "partition %d of topic \"%s\" gives no record from offset " INT64_FORMAT " although it ends at " INT64_FORMAT,
+				  slot->partition, slot->topic, slot->next, slot->end);
+	slot->seen = slot->next;
 }
 
 /*
@@ -413,7 +439,7 @@ start_partitions(KafkaIngest *ingest)
 static void
 slot_is_well(KafkaIngest *ingest, LhKafkaSlot *slot)
 {
-	slot->alarms = 0;
+	slot->alarms = slot->stalls = 0;
 	if (slot->error.sqlstate == 0)
 		return;
 	slot->error.sqlstate = 0;
@@ -588,8 +614,16 @@ check_connection(KafkaIngest *ingest, TimestampTz now)
 			error.sqlstate == ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION)
 			ingest->trouble = error;
 		else if (silent)
-			ingest->reading = false;	/* start afresh */
-		ingest->heard = GetCurrentTimestamp();
+		{
+			/* start afresh, without those for which that did not help */
+			for (int i = 0; i < ingest->count; i++)
+			{
+				if (ingest->slots[i].running)
+					count_stall(ingest, &ingest->slots[i]);
+			}
+			ingest->reading = false;
+			ingest->heard = GetCurrentTimestamp();
+		}
 	}
 }
 
@@ -659,7 +693,8 @@ ingest_batch(LhIngest *base, LhIngestCounts *counts)
 	if (!ingest->continuous && ingest->message_count == 0 && !ingest->changed &&
 		ingest->trouble.sqlstate == 0)
 		(void) ingest_wait(base, 0);
-	if (ingest->trouble.sqlstate != 0)
+	/* what came before the trouble is good */
+	if (ingest->trouble.sqlstate != 0 && ingest->message_count == 0)
 		raise_trouble(ingest);
 	if (ingest->message_count == 0 && !ingest->changed)
 		return false;

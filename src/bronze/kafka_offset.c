@@ -52,7 +52,7 @@ lh_kafka_offset_read(int32 source_id, LhKafkaSlot **result)
 		slot->topic = lh_catalog_text(row, 1, context);
 		slot->partition = (int32) lh_catalog_int64(row, 2, 0);
 		slot->saved = slot->next = lh_catalog_int64(row, 3, 0);
-		slot->target = -1;
+		slot->target = slot->seen = -1;
 		slot->low = lh_catalog_int64(row, 4, -1);
 		slot->end = lh_catalog_int64(row, 5, -1);
 		slot->last_offset = lh_catalog_int64(row, 6, -1);

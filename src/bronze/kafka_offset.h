@@ -33,6 +33,8 @@ typedef struct LhKafkaSlot
 	bool		verify;			/* the next record should be last_offset's */
 	bool		changed;		/* more than the position is to be saved */
 	int			alarms;			/* times that a good offset was refused */
+	int			stalls;			/* looks at the cluster without a record */
+	int64		seen;			/* next at the last look */
 	int			chunk;			/* last chunk that held a record of it */
 	LhError		error;			/* why it is or was stopped, until a record
 								 * proves that it is well; sqlstate 0 = none */

@@ -37,6 +37,9 @@
 /* how long closing a client may hold up the backend */
 #define CLOSE_LIMIT_MS 2000
 
+/* a complaint about a connection explains a failure for this long */
+#define REASON_LIMIT_MS 15000
+
 /* the longest single wait in librdkafka, hence the answer to a cancel */
 #define SLICE_LIMIT_MS 500
 
@@ -69,6 +72,7 @@ struct LhKafka
 	bool		refused;		/* credentials or certificates */
 	TimestampTz since;			/* when that was first told */
 	char		reason[320];	/* last text of librdkafka about a connection */
+	TimestampTz reason_since;	/* when it came; it is no reason for long */
 	LhError		trouble;		/* for lh_kafka_trouble */
 
 	MemoryContextCallback *callback;
@@ -248,6 +252,8 @@ on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 	LhKafka    *kafka = opaque;
 	bool		was_well = !kafka->down && !kafka->refused;
 
+	if (err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+		kafka->reason_since = GetCurrentTimestamp();
 	switch (err)
 	{
 		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
@@ -581,7 +587,7 @@ connection_error(LhKafka *kafka, LhError *error)
 	if (kafka->refused)
 		lh_error_set(error, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
 					 "Kafka cluster refuses the connection: %s", kafka->reason);
-	else if (kafka->reason[0] != '\0')
+	else if (!TimestampDifferenceExceeds(kafka->reason_since, GetCurrentTimestamp(), REASON_LIMIT_MS))
 		lh_error_set(error, ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
 					 "could not reach the Kafka cluster: %s", kafka->reason);
 	else
@@ -610,7 +616,6 @@ static void
 heard_of_broker(LhKafka *kafka)
 {
 	kafka->down = kafka->refused = false;
-	kafka->reason[0] = '\0';
 }
 
 /*

@@ -443,6 +443,7 @@ produce_configure(rd_kafka_conf_t *conf, ProduceCounts *counts)
 {
 	static const char *const settings[][2] = {
 		{"linger.ms", "5"},
+		{"message.max.bytes", "20000000"},
 		{"batch.num.messages", "10000"},
 		{"queue.buffering.max.messages", "200000"},
 		{"max.in.flight.requests.per.connection", "1"},

@@ -11,7 +11,7 @@ use Time::HiRes qw(time);
 
 my $seed = seed();
 my $node = lakehouse_node('kafka');
-my $broker = start_broker('a:2,b:3,js:1,two:2,random:4,retention:2,range:2,again:1,start:1,down:1,big:1,times:1,odd:1,live:2');
+my $broker = start_broker('a:2,b:3,js:1,two:2,random:4,retention:2,range:2,again:1,start:1,down:1,big:1,times:1,odd:1,live:2,huge:2');
 
 $node->safe_psql('postgres', <<"END");
 CREATE SERVER events FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '$broker->{servers}');
@@ -131,7 +131,7 @@ make_source('big', 'big', 'value text');
 is(run('big'), '1|1', 'a message above lakehouse.max_record_size is a reject');
 is(value_of(q{SELECT length(raw) || ' ' || sqlstate FROM lakehouse.reject WHERE topic = 'big'}), '2000 54000',
 	'with its bytes');
-$node->append_conf('postgresql.conf', 'lakehouse.max_record_size = default');
+$node->append_conf('postgresql.conf', 'lakehouse.max_record_size = 64MB');
 $node->reload;
 
 # --------------------------------------------------------------- exactly once
@@ -174,6 +174,32 @@ produce('{"topic": "two", "partition": 0, "value": "11"}');
 is(run('other_of_two'), '11|0', 'another source of the same topic has its own positions');
 is(run('one_of_two'), '1|0', 'and so has the first');
 
+# a partition that has no position is a new one; a topic can be added
+value_of(q{DELETE FROM lakehouse.kafka_offset WHERE topic = 'two' AND partition = 1
+	AND source_id = (SELECT source_id FROM lakehouse.source WHERE name = 'one_of_two')});
+value_of('TRUNCATE bronze.one_of_two');
+is(run('one_of_two'), '5|0', 'a new partition is read from its beginning');
+is(value_of('SELECT DISTINCT partition FROM bronze.one_of_two'), '1', 'and only that');
+produce('{"topic": "range", "partition": 1, "value": "before"}');
+value_of(q{SELECT lakehouse.alter_source('one_of_two', topics => '{two,range}')});
+is(run('one_of_two'), '1|0', 'a topic that was added is read');
+value_of(q{SELECT lakehouse.alter_source('one_of_two', topics => '{two}')});
+is(value_of(q{SELECT count(*) FROM lakehouse.kafka_status WHERE source = 'one_of_two' AND topic = 'range'}), '0',
+	'a topic that was taken away has no position');
+
+# a server encoding that lacks a character
+$node->safe_psql('postgres', q{CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C'});
+produce(q({"topic": "odd", "value": "\u00e4"}), q({"topic": "odd", "value": "\u4e16"}));
+is($node->safe_psql('latin', <<"END"), "1|1\n\\xe4\n22P05 e4b896", 'text is converted, what cannot be is a reject');
+CREATE EXTENSION lakehouse;
+CREATE SERVER events FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '$broker->{servers}');
+CREATE TABLE public.odd (value text);
+DO \$\$ BEGIN PERFORM lakehouse.create_source('odd', server => 'events', target => 'public.odd', topics => '{odd}'); END \$\$;
+SELECT rows, rejected FROM lakehouse.run_source('odd');
+SELECT value::bytea FROM public.odd;
+SELECT sqlstate || ' ' || encode(raw, 'hex') FROM lakehouse.reject;
+END
+
 # ------------------------------------------------------------- starting point
 produce(map { qq({"topic": "start", "value": "$_", "timestamp": @{[1400000000000 + $_ * 1000]}}) } 0 .. 9);
 make_source('latest', 'start', 'value integer', '{"starting_offsets": "latest"}');
@@ -214,7 +240,7 @@ is(value_of(q{SELECT string_agg(state || lag, ' ' ORDER BY partition) FROM lakeh
 is(value_of(q{SELECT count(*) - count(DISTINCT (partition, "offset")) FROM bronze.retention}), '0', 'nothing was read twice');
 
 # positions behind the end, and a record that is not the one that was loaded
-produce(map { qq({"topic": "range", "partition": $_, "value": "x"}) } 0, 1);
+produce('{"topic": "range", "partition": 0, "value": "x"}');
 make_source('range', 'range', 'value text, partition integer, "offset" bigint');
 is(run('range'), '2|0', 'before the topic is shortened');
 value_of(q{UPDATE lakehouse.kafka_offset SET next_offset = 5, last_offset = 4 WHERE topic = 'range' AND partition = 0});
@@ -237,6 +263,22 @@ is( value_of(q{SELECT error FROM lakehouse.kafka_status WHERE topic = 'again'}),
 value_of(q{UPDATE lakehouse.kafka_offset SET last_hash = last_hash - 1 WHERE topic = 'again'});
 is(run('again'), '1|0', 'it goes on when the record is the one that was loaded');
 is(value_of(q{SELECT coalesce(error, 'none') FROM lakehouse.kafka_status WHERE topic = 'again'}), 'none', 'and forgets the error');
+
+# an answer that the client does not take
+$node->safe_psql('postgres', <<"END");
+CREATE SERVER small FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '$broker->{servers}',
+	"fetch.max.bytes" '1000000', "receive.message.max.bytes" '1000512');
+CREATE TABLE bronze.huge (value text, partition integer);
+SELECT lakehouse.create_source('huge', server => 'small', target => 'bronze.huge', topics => '{huge}');
+END
+broker_command($broker, 'fill huge 1 1 3000000');
+produce('{"topic": "huge", "partition": 1, "value": "small"}');
+($status, $out, $err) = $node->psql('postgres', "SELECT lakehouse.run_source('huge')");
+like($err, qr/ERROR:  could not reach the Kafka cluster: .*receive\.message\.max\.bytes/,
+	'a message larger than the client takes is told, with the property to raise');
+value_of(q{ALTER SERVER small OPTIONS (DROP "fetch.max.bytes", DROP "receive.message.max.bytes")});
+is(run('huge'), '2|0', 'with larger limits it is read');
+is(value_of('SELECT max(length(value)) FROM bronze.huge'), '3000000', 'whole');
 
 # -------------------------------------------------------- trouble with brokers
 broker_command($broker, 'fail odd 3');
