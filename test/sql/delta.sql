@@ -1,6 +1,7 @@
 -- New rows only, in every place of a query: after each run the target holds
 -- what the whole query gives.
 SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS lakehouse;
 CREATE SCHEMA delta_test;
 SET search_path = delta_test;
 

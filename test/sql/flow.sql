@@ -1,6 +1,7 @@
 -- Flows as a user sees them: modes, and the message of every refusal.
 \set VERBOSITY default
 SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS lakehouse;
 CREATE SCHEMA flow_test;
 SET search_path = flow_test;
 SET timezone = 'UTC';
