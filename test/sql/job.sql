@@ -2,6 +2,7 @@
 \set VERBOSITY default
 \set SHOW_CONTEXT errors
 SET client_min_messages = warning;
+SET datestyle = ISO;
 CREATE EXTENSION IF NOT EXISTS lakehouse;
 CREATE SCHEMA job_test;
 SET search_path = job_test, public;
