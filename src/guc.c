@@ -20,6 +20,7 @@ int			lh_batch_rows = 1000000;
 int			lh_kafka_linger_ms = 20;
 int			lh_kafka_refresh_interval = 10000;
 int			lh_launcher_naptime = 5000;
+int			lh_max_decompression_ratio = 1000;
 int			lh_max_record_size = 64 * 1024;
 int			lh_max_workers = 8;
 int			lh_poll_interval = 1000;
@@ -60,6 +61,10 @@ lh_guc_init(void)
 							"Time between two looks of the launcher for databases that have the extension.",
 							NULL, &lh_launcher_naptime, 5000, 100, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("lakehouse.max_decompression_ratio",
+							"How many times its size a compressed file may decompress to; 0 for any.",
+							NULL, &lh_max_decompression_ratio, 1000, 0, INT_MAX,
+							PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("lakehouse.max_record_size",
 							"Size above which a record becomes a reject.",
 							NULL, &lh_max_record_size, 64 * 1024, 1, 512 * 1024,

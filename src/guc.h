@@ -11,6 +11,7 @@ extern int	lh_batch_rows;		/* a worker commits after this many records */
 extern int	lh_kafka_linger_ms; /* a Kafka record may wait so long for others */
 extern int	lh_kafka_refresh_interval;	/* ms between looks for new partitions */
 extern int	lh_launcher_naptime;	/* ms between looks for new databases */
+extern int	lh_max_decompression_ratio; /* of a compressed file; 0 = any */
 extern int	lh_max_record_size; /* kB: a longer record becomes a reject */
 extern int	lh_max_workers;		/* background workers of one database */
 extern int	lh_poll_interval;	/* ms between listings of a directory */

@@ -39,6 +39,7 @@
 #include "guc.h"
 #include "source/file_list.h"
 #include "source/file_watch.h"
+#include "source/inflate.h"
 #include "source/reader.h"
 #include "source/server.h"
 
@@ -60,6 +61,7 @@ typedef struct FileIngest
 	int64		settle_us;		/* how long a file must have been unchanged */
 	const LhReaderRoutine *reader;
 	Jsonb	   *reader_options; /* without those that are ours */
+	LhInflateOptions inflate;
 	LhFileWatch *watch;			/* or NULL */
 	bool		listed;			/* the directory was read in this run */
 	TimestampTz listed_at;
@@ -112,8 +114,11 @@ static Outcome read_part(FileBatch *batch, const LhLedgerFile *file,
 void
 lh_file_source_validate(const char *format, Jsonb *options, TupleDesc tupdesc)
 {
+	LhInflateOptions inflate;
+
 	(void) lh_options_int(options, "settle_ms", 0, 0, INT_MAX);
 	(void) lh_file_metadata_parse(options, tupdesc, NULL);
+	lh_inflate_options_parse(options, &inflate);
 	lh_reader_find(format)->validate(options_of_reader(options), tupdesc);
 }
 
@@ -129,6 +134,8 @@ options_of_reader(Jsonb *options)
 
 	for (int i = 0; i < lengthof(ours); i++)
 		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(ours[i]));
+	for (int i = 0; lh_inflate_option_names[i] != NULL; i++)
+		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(lh_inflate_option_names[i]));
 	return DatumGetJsonbP(result);
 }
 
@@ -147,6 +154,7 @@ file_open(const LhSource *source, bool continuous)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("format \"%s\" of source \"%s\" does not exist", source->format, source->name)));
 	ingest->reader_options = options_of_reader(options);
+	lh_inflate_options_parse(options, &ingest->inflate);
 	if (continuous)
 		ingest->watch = lh_file_watch_create();
 	return &ingest->base;
@@ -512,11 +520,11 @@ load_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, 
 
 /*
  * copy_records reads and writes until the end of the file or a limit of the
- * batch; true at the end.
+ * batch; true at the end.  A "whole" file knows no limits: it is one load.
  */
 static bool
-copy_records(FileBatch *batch, LhReader *reader, int64 size, LhLedgerProgress *progress,
-			 volatile bool *reading)
+copy_records(FileBatch *batch, LhReader *reader, int64 size, bool whole,
+			 LhLedgerProgress *progress, volatile bool *reading)
 {
 	const LhReaderRoutine *routine = batch->ingest->reader;
 	int64		begin = progress->position;
@@ -531,6 +539,8 @@ copy_records(FileBatch *batch, LhReader *reader, int64 size, LhLedgerProgress *p
 		*reading = true;
 		routine->tell(reader, &progress->position, &progress->line);
 		records_left -= records.count;
+		if (whole)
+			continue;
 		if (progress->position >= size)
 			return true;
 		if (records_left <= 0 || progress->position - begin >= batch->bytes_left)
@@ -567,11 +577,14 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 	bool		at_end;
 
 	*reading = true;
+	/* a file that was begun as it is goes on so */
+	if (!routine->raw && file->position == 0)
+		input.inflate = lh_inflate_open(input.fd, input.name, input.size, &batch->ingest->inflate);
 	reader = routine->open(&input);
 	lh_writer_set_may_raise(batch->writer, routine->may_raise(reader));
 	lh_file_metadata_begin(batch->metadata, &facts);
 	lh_writer_begin_load(batch->writer, load.load_id, file->file_id);
-	at_end = copy_records(batch, reader, input.size, &progress, reading);
+	at_end = copy_records(batch, reader, input.size, input.inflate != NULL, &progress, reading);
 	progress.header = at_end ? NULL : routine->header(reader);
 	*reading = false;
 	written = lh_writer_end_load(batch->writer);
@@ -590,6 +603,8 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 	lh_load_record(&load);
 	lh_ledger_progress(file->file_id, &progress);
 	routine->close(reader);
+	if (input.inflate != NULL)
+		lh_inflate_close(input.inflate);
 
 	batch->counts->loads++;
 	batch->counts->files += at_end;

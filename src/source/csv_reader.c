@@ -363,6 +363,7 @@ csv_open(const LhReaderInput *input)
 	/* room for a record and its line end */
 	lh_input_open(&csv->input, input->fd, input->name, input->size, input->position,
 				  csv->max_length + 2);
+	lh_input_inflate(&csv->input, input->inflate);
 	lh_csv_feed(&csv->scan, csv->input.data, 0, false);
 
 	if (input->position == 0)

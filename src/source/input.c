@@ -33,6 +33,30 @@ lh_input_open(LhInput *input, int fd, const char *name, int64 size, int64 positi
 	memset(input->data, ' ', LH_INPUT_PADDING);
 }
 
+void
+lh_input_inflate(LhInput *input, LhInflate *inflate)
+{
+	if (inflate == NULL)
+		return;
+	input->inflate = inflate;
+	input->size = PG_INT64_MAX;
+	input->capacity = WINDOW_SIZE;
+	input->data = repalloc(input->data, input->capacity + LH_INPUT_PADDING);
+}
+
+/*
+ * Reads bytes of the stream; whoever finds its end knows its size.
+ */
+static uint32
+peek_stream(LhInput *input, int64 position, char *buffer, uint32 length)
+{
+	uint32		count = lh_inflate_read(input->inflate, position, buffer, length);
+
+	if (count == 0 && length > 0)
+		input->size = position;
+	return count;
+}
+
 /*
  * lh_input_peek reads bytes of the file, up to the end of the input.
  */
@@ -45,6 +69,8 @@ lh_input_peek(LhInput *input, int64 position, char *buffer, uint32 length)
 	length = (uint32) Min((int64) length, Max(left, 0));
 	if (length == 0)
 		return 0;
+	if (input->inflate != NULL)
+		return peek_stream(input, position, buffer, length);
 	do
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -1,9 +1,14 @@
 /*
  * input.h
  *	  A window of a file's bytes in memory, moved forward by a reader.
+ *
+ * Of a compressed file the window shows what it stands for: offsets and sizes are
+ * those of the stream, and the reader need not know.
  */
 #ifndef LH_INPUT_H
 #define LH_INPUT_H
+
+#include "source/inflate.h"
 
 /* bytes behind the window that a scanner may read */
 #define LH_INPUT_PADDING 64
@@ -12,7 +17,9 @@ typedef struct LhInput
 {
 	int			fd;
 	const char *name;
-	int64		size;			/* where the input ends */
+	LhInflate  *inflate;		/* the file is compressed; or NULL */
+	int64		size;			/* where the input ends; PG_INT64_MAX = not
+								 * known yet */
 	int64		offset;			/* byte of the file at data[0] */
 	char	   *data;
 	uint32		length;			/* bytes in the window */
@@ -24,6 +31,9 @@ typedef struct LhInput
 /* allocates the window in the current context; nothing is read yet */
 extern void lh_input_open(LhInput *input, int fd, const char *name, int64 size,
 						  int64 position, uint32 limit);
+
+/* takes the bytes from a stream; called right behind lh_input_open, or with NULL */
+extern void lh_input_inflate(LhInput *input, LhInflate *inflate);
 
 /* drops the first "from" bytes and reads on; false if the window is full */
 extern bool lh_input_advance(LhInput *input, uint32 from);

@@ -109,6 +109,7 @@ json_open(const LhReaderInput *input)
 	/* room for a record and its line end */
 	lh_input_open(&json->input, input->fd, input->name, input->size, input->position,
 				  json->max_length + 2);
+	lh_input_inflate(&json->input, input->inflate);
 	refill(json);
 	if (input->position == 0 && json->input.length >= 3 &&
 		memcmp(json->input.data, "\xEF\xBB\xBF", 3) == 0)

@@ -11,6 +11,7 @@
 #include "access/tupdesc.h"
 #include "utils/jsonb.h"
 
+#include "source/inflate.h"
 #include "source/record.h"
 
 typedef struct LhReader LhReader;
@@ -21,6 +22,8 @@ typedef struct LhReaderInput
 	int			fd;				/* regular file, opened by file_open.c; the
 								 * caller closes it */
 	const char *name;			/* for messages: path beneath the directory */
+	LhInflate  *inflate;		/* the file is compressed: positions and lines are
+								 * those of the stream; or NULL */
 	int64		size;			/* bytes to read at most: the file's size when
 								 * it was opened */
 	int64		position;		/* byte to start at: 0, or a record boundary */
@@ -35,7 +38,8 @@ typedef struct LhReaderInput
 
 typedef struct LhReaderRoutine
 {
-	const char *format;			/* csv, json */
+	const char *format;			/* csv, json, ... */
+	bool		raw;			/* compressed files are read as they are */
 
 	/* raises 22023 for an option it does not know, with a hint */
 	void		(*validate) (Jsonb *options, TupleDesc tupdesc);

@@ -7,14 +7,15 @@
 lh_server_packages() {
 	local major
 	major=$(lh_pg_major)
-	echo gcc libc6-dev make pkg-config librdkafka-dev \
+	echo gcc libc6-dev make pkg-config librdkafka-dev zlib1g-dev libzstd-dev liblz4-dev libbz2-dev \
 		"postgresql-$major" "postgresql-server-dev-$major" "postgresql-$major-cron"
 }
 
 # lh_test_packages prints what the tests need beyond that.
 lh_test_packages() {
 	echo "postgresql-$(lh_pg_major)-pgtap" libipc-run-perl \
-		libtap-parser-sourcehandler-pgtap-perl perl procps
+		libtap-parser-sourcehandler-pgtap-perl perl procps \
+		bzip2 gzip lz4 zstd
 }
 
 # lh_missing_packages prints those of its arguments that are not installed.
