@@ -159,7 +159,9 @@ start_broker() {
 		sleep 0.1
 	done
 	broker=$(cat "$data/bootstrap")
-	sql "CREATE SERVER kafka FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS (\"bootstrap.servers\" '$broker');" >/dev/null
+	# the mock brokers hold a fetch that finds nothing for all of its time, real ones only until something comes
+	sql "CREATE SERVER kafka FOREIGN DATA WRAPPER lakehouse_kafka
+		OPTIONS (\"bootstrap.servers\" '$broker', \"fetch.wait.max.ms\" '5');" >/dev/null
 }
 # broker_do sends a command and waits for its answer.
 broker_do() {
