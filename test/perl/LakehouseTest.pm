@@ -20,6 +20,9 @@ our @EXPORT = qw(seed lakehouse_node faults_path kill_server start_again wait_un
   start_broker broker_command stop_broker produce_messages check_kafka
   same_multiset check_loads);
 
+# the database that the comparisons look at
+our $database = 'postgres';
+
 # seed prints and sets the seed of this run; LAKEHOUSE_SEED repeats it.
 sub seed
 {
@@ -371,7 +374,7 @@ sub store_sent
 	open($file, '>:utf8', "$dir/rejects") or die $!;
 	copy_text($file, @$_) for @{ $sent->{rejects} // [] };
 	close($file);
-	$node->safe_psql('postgres', <<"END");
+	$node->safe_psql($database, <<"END");
 DROP SCHEMA IF EXISTS sent CASCADE;
 CREATE SCHEMA sent;
 CREATE TABLE sent.row ($rows);
@@ -386,7 +389,7 @@ END
 sub same_multiset
 {
 	my ($node, $got, $expected, $name) = @_;
-	my $difference = $node->safe_psql('postgres', <<"END");
+	my $difference = $node->safe_psql($database, <<"END");
 (SELECT 'unexpected: ' || x::text FROM (($got) EXCEPT ALL ($expected)) x LIMIT 5)
 UNION ALL
 (SELECT 'missing: ' || x::text FROM (($expected) EXCEPT ALL ($got)) x LIMIT 5)
@@ -409,7 +412,7 @@ sub check_files
 			FROM lakehouse.reject r JOIN lakehouse.file f USING (file_id)},
 		'SELECT * FROM sent.reject',
 		"$source: every broken record is kept once, with its line and bytes");
-	is($node->safe_psql('postgres', <<"END"), '', "$source: the ledger's counts are those of the tables");
+	is($node->safe_psql($database, <<"END"), '', "$source: the ledger's counts are those of the tables");
 SELECT f.path, f.state, f.rows, b.rows, f.rejected, r.rows, f.position, f.size
   FROM lakehouse.file f
   LEFT JOIN (SELECT file, count(*) AS rows FROM bronze.record GROUP BY file) b
@@ -418,7 +421,7 @@ SELECT f.path, f.state, f.rows, b.rows, f.rejected, r.rows, f.position, f.size
  WHERE f.state <> 'loaded' OR f.rows <> coalesce(b.rows, 0) OR f.rejected <> coalesce(r.rows, 0)
     OR f.position <> f.size
 END
-	is($node->safe_psql('postgres', 'SELECT count(*) FROM lakehouse.file'),
+	is($node->safe_psql($database, 'SELECT count(*) FROM lakehouse.file'),
 		scalar(keys %{ $sent->{files} }), "$source: the ledger has every file");
 	check_loads($node, $source, 'bronze.record');
 	return;
@@ -455,7 +458,7 @@ sub check_kafka
 sub check_loads
 {
 	my ($node, $source, $table) = @_;
-	is($node->safe_psql('postgres', <<"END"), '', "$source: every row has a load, every load its rows");
+	is($node->safe_psql($database, <<"END"), '', "$source: every row has a load, every load its rows");
 SELECT coalesce(l.load_id, b._load_id), l.rows, b.rows
   FROM (SELECT * FROM lakehouse.load WHERE relation = '$table'::regclass) l
   FULL JOIN (SELECT _load_id, count(*) AS rows FROM $table GROUP BY _load_id) b ON b._load_id = l.load_id
