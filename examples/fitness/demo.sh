@@ -91,9 +91,9 @@ start_server() {
 
 start_broker() {
 	local deadline=$((SECONDS + 10))
-	(cd "$home/source" && lh_as_user setsid "$home/source/test/kafka/mock_broker" --keep \
-		--topics user_info:10,workout:10,bpm:10 --bootstrap-file "$home/landing/.brokers" \
-		</dev/null >"$home/broker.log" 2>&1 9>&- &)
+	(cd "$home/source" && lh_as_user setsid --fork "$home/source/test/kafka/mock_broker" --keep \
+		--topics user_info:10,workout:10,bpm:10 --bootstrap-file "$home/landing/.brokers") \
+		</dev/null >"$home/broker.log" 2>&1 9>&-
 	until [ -s "$home/landing/.brokers" ]; do
 		[ "$SECONDS" -lt "$deadline" ] || lh_die "the mock broker did not start" "Its log is $home/broker.log."
 		sleep 0.1
