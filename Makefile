@@ -75,7 +75,7 @@ demo:
 demo-stop:
 	@bash examples/fitness/demo.sh stop
 
-examples/fitness/generate: examples/fitness/generate.c
-	$(CC) -O2 -Wall -Wextra -o $@ $<
+examples/fitness/generate: $(wildcard examples/fitness/generate*.[ch])
+	$(CC) -O2 -Wall -Wextra -o $@ $(filter %.c,$^)
 
 .PHONY: test check-asan bench reference demo demo-stop
