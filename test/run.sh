@@ -63,7 +63,7 @@ planned() {
 
 # run_limited runs a command as the unprivileged user, output also to $log.
 run_limited() {
-	(cd "$tree" && lh_as_user "${sanitizer[@]}" timeout -k 20 "$STEP_LIMIT" "$@") </dev/null 2>&1 | tee "$log"
+	(cd "$tree" && lh_as_user "${sanitizer[@]}" timeout -k 20 "$STEP_LIMIT" "$@") </dev/null 2>&1 9>&- | tee "$log"
 }
 
 # judge records the verdict of the runner $1: exit status $2, then the planned
@@ -128,7 +128,7 @@ pgtap_step() {
 	lh_say "pgtap: $(wc -w <<<"$files") test files"
 	log=$home/pgtap.log
 	port=$(lh_free_port)
-	lh_start_cluster "$bin" "$dir" "$port" "${sanitizer[@]}" <"$tree/test/regress.conf"
+	lh_start_cluster "$bin" "$dir" "$port" "${sanitizer[@]}" <"$tree/test/regress.conf" 9>&-
 	lh_as_user "$bin/psql" -X -q -h "$LH_HOST" -p "$port" -U postgres -v ON_ERROR_STOP=1 \
 		-c 'CREATE DATABASE pgtap' -c '\connect pgtap' \
 		-c 'SET client_min_messages = warning' -c 'CREATE EXTENSION lakehouse' -c 'CREATE EXTENSION pgtap' </dev/null
@@ -180,7 +180,9 @@ sanitizer=(env)
 if [ -n "${SANITIZE:-}" ]; then
 	# the server itself is built without, so the library must come first
 	warnings+=" -fsanitize=address,undefined -fno-sanitize-recover=undefined"
-	sanitizer=(env "LD_PRELOAD=$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+	# without address space randomisation: with much of it, the sanitizer of
+	# older compilers finds no room for its tables and never starts
+	sanitizer=(setarch -R env "LD_PRELOAD=$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
 		"ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=0:log_path=$home/asan"
 		UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1)
 fi
