@@ -116,7 +116,7 @@ prove_step() {
 	done < <(sed -nE 's/^(\[[0-9:]+\] )?([^ ]+) \.\.+ (skipped.*)/\2 \3/p' "$log")
 	while read -r line; do
 		skips+=("$step: $line")
-	done < <(grep -E '^ok [0-9]+ # skip' "$log" || true)
+	done < <({ grep -hE '^# SKIPPED' "$log"; grep -hoE 'ok [0-9]+ # skip.*' "$home/tap/tmp_check/log"/regress_log_*; } | sort -u)
 	summaries+=("== $step" "$(grep -E '^(All tests successful|Files=|Result: )' "$log" | tail -n 3)")
 }
 
@@ -152,6 +152,13 @@ tap_step() {
 	export TESTDIR=$home/tap TESTDATADIR=$home/tap/tmp_check TESTLOGDIR=$home/tap/tmp_check/log
 	export LAKEHOUSE_SOURCE=$tree LAKEHOUSE_FAULTS_PATH=$faults_path LAKEHOUSE_MOCK_BROKER=$tree/test/kafka/mock_broker
 	lh_as_user mkdir -p "$TESTDATADIR"
+	# data written by others, which lie beside the clone and not in it
+	if [ -d "$top/../shared/corpora" ]; then
+		mkdir -p "$home/shared"
+		cp -r "$top/../shared/corpora" "$home/shared/"
+		chmod -R a+rX "$home/shared"
+		export LAKEHOUSE_SHARED=$home/shared
+	fi
 	# shellcheck disable=SC2086
 	run_limited prove --timer -j "${JOBS:-$(nproc)}" -I "$src/test/perl" -I "$tree/test/perl" $files || status=$?
 	prove_step tap "$files" "$status"

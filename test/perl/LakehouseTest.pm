@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(seed lakehouse_node faults_path kill_server start_again wait_until poll_value
+our @EXPORT = qw(seed lakehouse_node faults_path kill_server wait_restarted start_again wait_until poll_value
   make_landing write_csv land check_files crash_at_random
   start_broker broker_command stop_broker produce_messages check_kafka
   same_multiset check_loads);
@@ -106,6 +106,18 @@ sub kill_server
 	return;
 }
 
+# wait_restarted waits until the server has noticed that one of its processes
+# was killed and has started all of them anew. $seen is the size of its log
+# before the kill: right after it the server still answers, for a moment.
+sub wait_restarted
+{
+	my ($node, $seen) = @_;
+	wait_until(sub { slurp_file($node->logfile, $seen) =~ /all server processes terminated; reinitializing/ }, 20);
+	wait_until(sub { my ($status) = $node->psql('postgres', 'SELECT 1'); $status == 0 }, 60)
+	  or BAIL_OUT('the server does not come back');
+	return;
+}
+
 # start_again starts a killed server; the old children may need a moment to
 # let go of the shared memory.
 sub start_again
@@ -150,6 +162,8 @@ sub crash_at_random
 		  if $victim eq 'backend';
 		my $began = time();
 		my $killed;
+		my $seen = -s $node->logfile;
+		my $hit = 0;
 		if ($round > 0)
 		{
 			usleep(int(rand($longest * 1_000_000)));
@@ -159,7 +173,7 @@ sub crash_at_random
 			}
 			else
 			{
-				kill('KILL', $pid) if $pid;
+				$hit = kill('KILL', $pid) if $pid;
 			}
 			$killed = time();
 		}
@@ -169,8 +183,7 @@ sub crash_at_random
 			eval { $session->finish };
 		}
 		start_again($node) if $round > 0 && $victim eq 'server';
-		wait_until(sub { my ($status) = $node->psql('postgres', 'SELECT 1'); $status == 0 }, 60)
-		  or BAIL_OUT('the server does not come back');
+		wait_restarted($node, $seen) if $hit;
 		$node->safe_psql('postgres', "SELECT lakehouse.run_source('$source')") if $victim eq 'backend';
 		if (!poll_value($node, $arg{finished}->(), 't', 60))
 		{
