@@ -20,7 +20,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$top/test/setup/packages.sh"
 
 STEPS=${STEPS:-regress pgtap isolation tap}
-STEP_LIMIT=${STEP_LIMIT:-900}	# seconds for one runner
+STEP_LIMIT=${STEP_LIMIT:-1200}	# seconds for one runner
 export LAKEHOUSE_SEED=${LAKEHOUSE_SEED:-$((RANDOM * 32768 + RANDOM))}
 export LC_ALL=C.UTF-8 TZ=UTC
 unset PGHOST PGPORT PGUSER PGDATABASE PGPASSWORD PGSERVICE PGOPTIONS PGDATA
