@@ -13,7 +13,7 @@ PGFILEDESC   = "lakehouse - medallion pipelines in one database"
 
 # The server must have been started with lakehouse and pg_cron preloaded.
 REGRESS        = $(patsubst test/sql/%.sql,%,$(sort $(wildcard test/sql/*.sql)))
-REGRESS_OPTS   = --inputdir=test
+REGRESS_OPTS   = --inputdir=test --load-extension=lakehouse
 ISOLATION      = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test/isolation --load-extension=lakehouse
 EXTRA_CLEAN    = results output_iso
@@ -83,7 +83,7 @@ demo:
 demo-stop:
 	@bash examples/fitness/demo.sh stop
 
-examples/fitness/generate: examples/fitness/generate.c
-	$(CC) -O2 -Wall -Wextra -o $@ $<
+examples/fitness/generate: $(wildcard examples/fitness/generate*.[ch])
+	$(CC) -O2 -Wall -Wextra -o $@ $(filter %.c,$^)
 
 .PHONY: test check-asan bench reference demo demo-stop

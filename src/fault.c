@@ -16,7 +16,8 @@
 
 char	   *lh_fault = NULL;
 
-/* how often the named point was passed in this process */
+/* how often the point of the setting was passed in this process */
+static char counted[128] = "";
 static int	passes = 0;
 
 /*
@@ -32,6 +33,11 @@ lh_fault_point(const char *name)
 
 	if (lh_fault == NULL || lh_fault[0] == '\0')
 		return;
+	if (strncmp(counted, lh_fault, sizeof(counted) - 1) != 0)
+	{
+		strlcpy(counted, lh_fault, sizeof(counted));
+		passes = 0;
+	}
 	if (sscanf(lh_fault, "%63[^:]:%15[^:]:%d", point, action, &pass) < 2 ||
 		strcmp(point, name) != 0 || ++passes != pass)
 		return;

@@ -20,7 +20,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$top/test/setup/packages.sh"
 
 STEPS=${STEPS:-regress pgtap isolation tap}
-STEP_LIMIT=${STEP_LIMIT:-900}	# seconds for one runner
+STEP_LIMIT=${STEP_LIMIT:-1200}	# seconds for one runner
 export LAKEHOUSE_SEED=${LAKEHOUSE_SEED:-$((RANDOM * 32768 + RANDOM))}
 export LC_ALL=C.UTF-8 TZ=UTC
 unset PGHOST PGPORT PGUSER PGDATABASE PGPASSWORD PGSERVICE PGOPTIONS PGDATA
@@ -63,7 +63,7 @@ planned() {
 
 # run_limited runs a command as the unprivileged user, output also to $log.
 run_limited() {
-	(cd "$tree" && lh_as_user "${sanitizer[@]}" timeout -k 20 "$STEP_LIMIT" "$@") </dev/null 2>&1 | tee "$log"
+	(cd "$tree" && lh_as_user "${sanitizer[@]}" timeout -k 20 "$STEP_LIMIT" "$@") </dev/null 2>&1 9>&- | tee "$log"
 }
 
 # judge records the verdict of the runner $1: exit status $2, then the planned
@@ -116,7 +116,7 @@ prove_step() {
 	done < <(sed -nE 's/^(\[[0-9:]+\] )?([^ ]+) \.\.+ (skipped.*)/\2 \3/p' "$log")
 	while read -r line; do
 		skips+=("$step: $line")
-	done < <(grep -E '^ok [0-9]+ # skip' "$log" || true)
+	done < <({ grep -hE '^# SKIPPED' "$log"; grep -hoE 'ok [0-9]+ # skip.*' "$home/tap/tmp_check/log"/regress_log_*; } | sort -u)
 	summaries+=("== $step" "$(grep -E '^(All tests successful|Files=|Result: )' "$log" | tail -n 3)")
 }
 
@@ -128,7 +128,7 @@ pgtap_step() {
 	lh_say "pgtap: $(wc -w <<<"$files") test files"
 	log=$home/pgtap.log
 	port=$(lh_free_port)
-	lh_start_cluster "$bin" "$dir" "$port" "${sanitizer[@]}" <"$tree/test/regress.conf"
+	lh_start_cluster "$bin" "$dir" "$port" "${sanitizer[@]}" <"$tree/test/regress.conf" 9>&-
 	lh_as_user "$bin/psql" -X -q -h "$LH_HOST" -p "$port" -U postgres -v ON_ERROR_STOP=1 \
 		-c 'CREATE DATABASE pgtap' -c '\connect pgtap' \
 		-c 'SET client_min_messages = warning' -c 'CREATE EXTENSION lakehouse' -c 'CREATE EXTENSION pgtap' </dev/null
@@ -152,6 +152,13 @@ tap_step() {
 	export TESTDIR=$home/tap TESTDATADIR=$home/tap/tmp_check TESTLOGDIR=$home/tap/tmp_check/log
 	export LAKEHOUSE_SOURCE=$tree LAKEHOUSE_FAULTS_PATH=$faults_path LAKEHOUSE_MOCK_BROKER=$tree/test/kafka/mock_broker
 	lh_as_user mkdir -p "$TESTDATADIR"
+	# data written by others, which lie beside the clone and not in it
+	if [ -d "$top/../shared/corpora" ]; then
+		mkdir -p "$home/shared"
+		cp -r "$top/../shared/corpora" "$home/shared/"
+		chmod -R a+rX "$home/shared"
+		export LAKEHOUSE_SHARED=$home/shared
+	fi
 	# shellcheck disable=SC2086
 	run_limited prove --timer -j "${JOBS:-$(nproc)}" -I "$src/test/perl" -I "$tree/test/perl" $files || status=$?
 	prove_step tap "$files" "$status"
@@ -165,66 +172,74 @@ tap_step() {
 }
 
 # ----------------------------------------------------------------------- main
-# shellcheck disable=SC2046
-lh_install_packages $(lh_server_packages) $(lh_test_packages)
+# in one piece, so that a change of this file does not change a run under way
+main() {
+	# shellcheck disable=SC2046
+	lh_install_packages $(lh_server_packages) $(lh_test_packages)
 
-exec 9>"$top/.test.lock"
-flock -n 9 || lh_die "another \"make test\" is running in this directory"
-home=$(lh_make_home "$top/tmp_check")
-tree=$home/source
-lh_say "building with warnings as errors in $tree"
-lh_copy_tree "$top" "$tree"
-lh_copy_tree "$top" "$home/faults"
-warnings="-Werror -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers"
-sanitizer=(env)
-if [ -n "${SANITIZE:-}" ]; then
-	# the server itself is built without, so the library must come first
-	warnings+=" -fsanitize=address,undefined -fno-sanitize-recover=undefined"
-	sanitizer=(env "LD_PRELOAD=$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
-		"ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=0:log_path=$home/asan"
-		UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1)
-fi
-pg_config=$(lh_private_pg "$home/pg")
-bin=${pg_config%/*}
-lh_build "$tree" "$pg_config" COPT="$warnings"
-faults_path=$(lh_private_pg "$home/pg-faults")
-lh_build "$home/faults" "$faults_path" COPT="$warnings" FAULTS=1
-faults_path=${faults_path%/bin/pg_config}
-make -s -C "$tree/test/kafka"
-if [ "$(id -u)" -eq 0 ]; then
-	chown -R "$(lh_user):" "$tree" "$home/faults"
-fi
-if grep -qa 'fault point "%s"' "$bin/../lib/lakehouse.so"; then
-	failures+=("build: the release build contains fault points")
-fi
-
-for step in $STEPS; do
-	case $step in
-		regress | isolation) regress_step "$step" ;;
-		pgtap) pgtap_step ;;
-		tap) tap_step ;;
-		*) lh_die "there is no step \"$step\"" "Steps are regress, pgtap, isolation and tap." ;;
-	esac
-	left=$(lh_processes_below "$home")
-	if [ -n "$left" ]; then
-		failures+=("$step: processes left behind: $(ps -o pid=,args= -p "$(paste -sd, <<<"$left")" | tr '\n' ';')")
-		lh_stop_below "$home"
+	exec 9>"$top/.test.lock"
+	flock -n 9 || lh_die "another \"make test\" is running in this directory"
+	home=$(lh_make_home "$top/tmp_check")
+	tree=$home/source
+	lh_say "building with warnings as errors in $tree"
+	lh_copy_tree "$top" "$tree"
+	lh_copy_tree "$top" "$home/faults"
+	warnings="-Werror -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers"
+	sanitizer=(env)
+	if [ -n "${SANITIZE:-}" ]; then
+		# the server itself is built without, so the library must come first
+		warnings+=" -fsanitize=address,undefined -fno-sanitize-recover=undefined"
+		# without address space randomisation: with much of it, the sanitizer of
+		# older compilers finds no room for its tables and never starts
+		sanitizer=(setarch -R env "LD_PRELOAD=$(gcc -print-file-name=libasan.so) $(gcc -print-file-name=libubsan.so)"
+			"ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=0:log_path=$home/asan"
+			UBSAN_OPTIONS=print_stacktrace=1:abort_on_error=1)
 	fi
-done
+	pg_config=$(lh_private_pg "$home/pg")
+	bin=${pg_config%/*}
+	lh_build "$tree" "$pg_config" COPT="$warnings"
+	faults_path=$(lh_private_pg "$home/pg-faults")
+	lh_build "$home/faults" "$faults_path" COPT="$warnings" FAULTS=1
+	faults_path=${faults_path%/bin/pg_config}
+	make -s -C "$tree/test/kafka"
+	if [ "$(id -u)" -eq 0 ]; then
+		chown -R "$(lh_user):" "$tree" "$home/faults"
+	fi
+	if grep -qa 'fault point "%s"' "$bin/../lib/lakehouse.so"; then
+		failures+=("build: the release build contains fault points")
+	fi
 
-for report in "$home"/asan.*; do
-	failures+=("sanitizer: report in $report")
-	head -n 40 "$report"
-done
+	for step in $STEPS; do
+		case $step in
+			regress | isolation) regress_step "$step" ;;
+			pgtap) pgtap_step ;;
+			tap) tap_step ;;
+			*) lh_die "there is no step \"$step\"" "Steps are regress, pgtap, isolation and tap." ;;
+		esac
+		left=$(lh_processes_below "$home")
+		if [ -n "$left" ]; then
+			failures+=("$step: processes left behind: $(ps -o pid=,args= -p "$(paste -sd, <<<"$left")" | tr '\n' ';')")
+			lh_stop_below "$home"
+		fi
+	done
 
-echo
-lh_say "skipped: ${#skips[@]}"
-for line in "${skips[@]}"; do printf '   %s\n' "$line"; done
-if [ "${#failures[@]}" -gt 0 ]; then
-	lh_say "failed (LAKEHOUSE_SEED=$LAKEHOUSE_SEED; logs in $home)"
-	for line in "${failures[@]}"; do printf '   %s\n' "$line"; done
-fi
-for line in "${summaries[@]}"; do printf '%s\n' "$line"; done
-[ "${#failures[@]}" -eq 0 ] || { lh_say "make test: FAIL"; exit 1; }
-[ -n "${KEEP:-}" ] || lh_remove_home "$top/tmp_check"
-lh_say "make test: PASS"
+	for report in "$home"/asan.*; do
+		failures+=("sanitizer: report in $report")
+		head -n 40 "$report"
+	done
+
+	echo
+	lh_say "skipped: ${#skips[@]}"
+	for line in "${skips[@]}"; do printf '   %s\n' "$line"; done
+	if [ "${#failures[@]}" -gt 0 ]; then
+		lh_say "failed (LAKEHOUSE_SEED=$LAKEHOUSE_SEED; logs in $home)"
+		for line in "${failures[@]}"; do printf '   %s\n' "$line"; done
+	fi
+	for line in "${summaries[@]}"; do printf '%s\n' "$line"; done
+	[ "${#failures[@]}" -eq 0 ] || { lh_say "make test: FAIL"; exit 1; }
+	[ -n "${KEEP:-}" ] || lh_remove_home "$top/tmp_check"
+	lh_say "make test: PASS"
+}
+
+main
+exit

@@ -49,7 +49,7 @@ stop_demo() {
 
 leave() {
 	local status=$?
-	trap - EXIT INT TERM
+	trap - EXIT HUP INT TERM
 	[ -z "${simulator:-}" ] || kill "$simulator" 2>/dev/null || true
 	if [ -n "$home" ] && { [ "$status" -ne 0 ] || [ -z "${KEEP:-}" ]; }; then
 		[ "$status" -eq 0 ] || printf 'the demo did not finish; the log of the server is %s\n' "$home/cluster/server.log" >&2
@@ -59,7 +59,7 @@ leave() {
 }
 
 # ------------------------------------------------------------------ the house
-sql() { "$bin/psql" -X -q -h "$LH_HOST" -p "$port" -U postgres -d fitness -v ON_ERROR_STOP=1 "$@"; }
+sql() { "$bin/psql" -X -q -h "$LH_HOST" -p "$port" -U postgres -d fitness -P pager=off -v ON_ERROR_STOP=1 "$@"; }
 
 value() { sql -At -c "$1"; }
 
@@ -91,9 +91,9 @@ start_server() {
 
 start_broker() {
 	local deadline=$((SECONDS + 10))
-	(cd "$home/source" && lh_as_user setsid "$home/source/test/kafka/mock_broker" --keep \
-		--topics user_info:10,workout:10,bpm:10 --bootstrap-file "$home/landing/.brokers" \
-		</dev/null >"$home/broker.log" 2>&1 9>&- &)
+	(cd "$home/source" && lh_as_user setsid --fork "$home/source/test/kafka/mock_broker" --keep \
+		--topics user_info:10,workout:10,bpm:10 --bootstrap-file "$home/landing/.brokers") \
+		</dev/null >"$home/broker.log" 2>&1 9>&-
 	until [ -s "$home/landing/.brokers" ]; do
 		[ "$SECONDS" -lt "$deadline" ] || lh_die "the mock broker did not start" "Its log is $home/broker.log."
 		sleep 0.1
@@ -153,7 +153,9 @@ watch_progress() {
 			note="sources are sending"
 			[ -z "$arrived" ] || note="all arrived after $arrived s; pg_cron starts the job in $((60 - 10#$(date +%S))) s"
 			[ -z "$done_" ] || note="all arrived after $arrived s; the job ran"
-			text=$(sql -At -v produced="$(produced)" -f "$here/progress.sql"; printf '%s s   %s' "$(seconds)" "$note")
+			# a line that wraps would spoil the way back up
+			text=$({ sql -At -v produced="$(produced)" -f "$here/progress.sql"; printf '%s s  %s\n' "$(seconds)" "$note"; } |
+				cut -c "1-$(tput cols 2>/dev/null || echo 80)")
 			[ "$lines" -eq 0 ] || printf '\033[%dA' "$lines"
 			printf '%s\n' "$text" | sed 's/$/\x1b[K/'
 			lines=$(printf '%s\n' "$text" | wc -l)
@@ -171,9 +173,12 @@ watch_progress() {
 # ------------------------------------------------------------------ the result
 show_result() {
 	headline "gold.workout_bpm_summary"
-	sql -P footer=off -c 'SELECT * FROM gold.workout_bpm_summary ORDER BY user_id, workout_id, session_id LIMIT 16'
+	sql -P footer=off -c 'SELECT user_id, workout_id AS workout, session_id AS session, age, gender, city, state,
+		min_bpm, avg_bpm, max_bpm, num_recordings AS recordings
+		FROM gold.workout_bpm_summary ORDER BY user_id, workout_id, session_id LIMIT 16'
 	headline "gold.gym_summary"
-	sql -P footer=off -c 'SELECT * FROM gold.gym_summary ORDER BY date, gym, mac_address, session_id LIMIT 16'
+	sql -P footer=off -c 'SELECT date, gym, mac_address, workout_id AS workout, session_id AS session, minutes_in_gym, minutes_exercising
+		FROM gold.gym_summary ORDER BY date, gym, mac_address, session_id LIMIT 16'
 	headline "gold.yearly_summary (by the job's two parallel tasks)"
 	sql -P footer=off -c 'SELECT * FROM gold.yearly_summary ORDER BY year, gym'
 	headline "Every silver and gold table against an independent recomputation from bronze (check.sql)"
@@ -211,6 +216,7 @@ lh_install_packages $(lh_server_packages)
 exec 9>"$top/.demo.lock"
 flock -n 9 || lh_die "another \"make demo\" is running in this directory"
 trap leave EXIT
+trap 'exit 129' HUP
 trap 'exit 130' INT
 trap 'exit 143' TERM
 home=$(lh_make_home "$demo")

@@ -18,25 +18,27 @@ WITH counted (layer, place, name, rows) AS (
     SELECT 3, 2, 'gym_summary',         (SELECT count(*) FROM gold.gym_summary) UNION ALL
     SELECT 3, 3, 'yearly_summary',      (SELECT count(*) FROM gold.yearly_summary)
 ), cell AS (
-    SELECT layer, place, rpad(name, 20) || lpad(to_char(rows, 'FM999,999,990'), 9) AS text FROM counted
+    SELECT layer, place,
+           format(CASE layer WHEN 1 THEN '%-16s%8s  ' WHEN 2 THEN '%-18s%8s  ' ELSE '%-19s%4s' END,
+                  name, to_char(rows, 'FM999,999,990')) AS text
+      FROM counted
 ), state AS (
     SELECT (SELECT coalesce(sum(rows + rejected), 0) FROM lakehouse.kafka_offset) AS read,
            (SELECT count(*) FROM lakehouse.pending) AS pending,
            (SELECT count(*) FROM lakehouse.reject) AS rejects,
            (SELECT count(*) FROM pg_stat_activity
-             WHERE backend_type LIKE 'lakehouse%' AND datname = current_database()) AS workers,
-           (SELECT count(*) FROM lakehouse.job_run WHERE state = 'succeeded') AS runs
+             WHERE backend_type LIKE 'lakehouse%' AND datname = current_database()) AS workers
 ), line (number, text) AS (
-    SELECT 0, rpad('bronze', 33) || rpad('silver', 33) || 'gold'
+    SELECT 0, format('%-26s%-28s%s', 'BRONZE', 'SILVER', 'GOLD')
     UNION ALL
-    SELECT place, rtrim(string_agg(rpad(coalesce(text, ''), 33), '' ORDER BY layer))
+    SELECT place, rtrim(string_agg(coalesce(text, repeat(' ', CASE layer WHEN 1 THEN 26 ELSE 28 END)), '' ORDER BY layer))
       FROM (SELECT layer, place FROM generate_series(1, 3) AS layer, generate_series(1, 8) AS place) AS grid
       LEFT JOIN cell USING (layer, place)
      GROUP BY place
     UNION ALL
-    SELECT 9, format('messages %s, waiting %s   loads pending %s   rejects %s   workers %s   job runs %s',
+    SELECT 9, format('messages %s, waiting %s  pending loads %s  rejects %s  workers %s',
                      to_char(:produced, 'FM999,999,990'), to_char(greatest(:produced - read, 0), 'FM999,999,990'),
-                     pending, rejects, workers, runs)
+                     pending, rejects, workers)
       FROM state
 )
 SELECT text FROM line ORDER BY number;

@@ -30,6 +30,7 @@ CREATE TABLE lakehouse.source_state (
     last_success  timestamptz,
     last_failure  timestamptz,
     failures      integer NOT NULL DEFAULT 0, -- in a row
+    crashes       integer NOT NULL DEFAULT 0, -- times in a row that a worker began and did not end
     sqlstate      text,                       -- of the last failure while failures > 0
     error         text,
     retry_at      timestamptz

@@ -21,24 +21,16 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#include "bronze/ingest.h"
-#include "bronze/kafka_offset.h"
+#include "bronze/kafka_internal.h"
 #include "bronze/writer.h"
 #include "delta/load.h"
 #include "fault.h"
 #include "guc.h"
-#include "source/kafka_client.h"
 #include "source/kafka_reader.h"
 #include "source/server.h"
 
-/* messages taken and written at once */
-#define CHUNK 2000
-
-/* ... unless they are large */
+/* bytes of messages that are written before more are taken */
 #define CHUNK_BYTES (16 * 1024 * 1024)
-
-/* a cluster that does not answer is an error after this long */
-#define ANSWER_LIMIT_MS 8000
 
 /* a lost connection is an error after this long: brokers restart */
 #define DOWN_LIMIT_MS 3000
@@ -49,57 +41,21 @@
 /* ... and writes what it has after this long */
 #define PATIENCE_MS 1000
 
-/* how often a good offset may be refused before the partition is stopped */
-#define ALARM_LIMIT 3
-
-/* looks without a record of a partition that has some before it is stopped */
-#define STALL_LIMIT 3
-
-typedef struct KafkaIngest
-{
-	LhIngest	base;
-	bool		continuous;
-	LhKafka    *kafka;
-	MemoryContext slot_context;
-	LhKafkaSlot *slots;
-	LhKafkaPlace *places;		/* the reader's view of slots */
-	int			count;
-	bool		reload;			/* slots are in doubt: read them again */
-	bool		reading;		/* false = look at the cluster, start afresh */
-	TimestampTz looked;			/* when */
-	TimestampTz heard;			/* last event of any partition */
-	LhKafkaMessage messages[CHUNK];
-	int			message_count;
-	int64		message_bytes;
-	TimestampTz first_message;	/* when the oldest of them came */
-	bool		changed;		/* a slot is to be saved even without messages */
-	LhError		trouble;		/* to be raised by the next batch */
-	MemoryContextCallback callback;
-} KafkaIngest;
-
-static void read_slots(KafkaIngest *ingest);
-static void discard_messages(KafkaIngest *ingest);
+static void read_slots(LhKafkaIngest *ingest);
+static void discard_messages(LhKafkaIngest *ingest);
 static void release_at_reset(void *arg);
-static void look_at_cluster(KafkaIngest *ingest);
-static bool look_at_topics(KafkaIngest *ingest);
-static bool look_at_ranges(KafkaIngest *ingest);
-static void check_range(KafkaIngest *ingest, LhKafkaSlot *slot, int64 low, int64 end);
-static void start_partitions(KafkaIngest *ingest);
-static void stop_slot(KafkaIngest *ingest, LhKafkaSlot *slot, int sqlstate, const char *format,...) pg_attribute_printf(4, 5);
-static void count_stall(KafkaIngest *ingest, LhKafkaSlot *slot);
-static void slot_is_well(KafkaIngest *ingest, LhKafkaSlot *slot);
-static int	take_messages(KafkaIngest *ingest, int limit);
-static bool memory_full(const KafkaIngest *ingest);
-static bool take_event(KafkaIngest *ingest, LhKafkaMessage *message);
-static bool take_record(KafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message);
-static bool ready(KafkaIngest *ingest, TimestampTz now);
-static bool caught_up(const KafkaIngest *ingest);
-static void check_connection(KafkaIngest *ingest, TimestampTz now);
-static void raise_trouble(KafkaIngest *ingest);
-static void write_batch(KafkaIngest *ingest, LhIngestCounts *counts);
-static void write_messages(KafkaIngest *ingest, LhIngestCounts *counts);
-static void remember_last(KafkaIngest *ingest, int chunk);
-static void save_positions(KafkaIngest *ingest);
+static int	take_messages(LhKafkaIngest *ingest, int limit);
+static bool memory_full(const LhKafkaIngest *ingest);
+static bool take_event(LhKafkaIngest *ingest, LhKafkaMessage *message);
+static bool take_record(LhKafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message);
+static bool ready(LhKafkaIngest *ingest, TimestampTz now);
+static bool caught_up(const LhKafkaIngest *ingest);
+static void check_connection(LhKafkaIngest *ingest, TimestampTz now);
+static void raise_trouble(LhKafkaIngest *ingest);
+static void write_batch(LhKafkaIngest *ingest, LhIngestCounts *counts);
+static void write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts);
+static void remember_last(LhKafkaIngest *ingest, int chunk);
+static void save_positions(LhKafkaIngest *ingest);
 
 /*
  * ingest_open reads the positions and makes a client.  It reaches no broker.
@@ -110,7 +66,7 @@ ingest_open(const LhSource *source, bool continuous)
 {
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext scratch = AllocSetContextCreate(context, "properties", ALLOCSET_SMALL_SIZES);
-	KafkaIngest *ingest = palloc0(sizeof(KafkaIngest));
+	LhKafkaIngest *ingest = palloc0(sizeof(LhKafkaIngest));
 
 	ingest->base.routine = &lh_kafka_ingest;
 	ingest->base.source = source;
@@ -145,7 +101,7 @@ reads_topic(const LhSource *source, const char *topic)
  * read_slots takes the positions of the catalog as the truth.
  */
 static void
-read_slots(KafkaIngest *ingest)
+read_slots(LhKafkaIngest *ingest)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(ingest->slot_context);
 	LhKafkaSlot *slots;
@@ -171,7 +127,7 @@ read_slots(KafkaIngest *ingest)
 }
 
 static void
-discard_messages(KafkaIngest *ingest)
+discard_messages(LhKafkaIngest *ingest)
 {
 	lh_kafka_release(ingest->messages, ingest->message_count);
 	ingest->message_count = 0;
@@ -185,273 +141,11 @@ release_at_reset(void *arg)
 }
 
 /*
- * look_at_cluster learns partitions and ranges and starts what is not running.
- * Where it must begin and cannot, ingest->trouble says why; a look in passing
- * that fails is repeated later, for a part of the brokers may well be there.
- */
-static void
-look_at_cluster(KafkaIngest *ingest)
-{
-	MemoryContext oldcontext = MemoryContextSwitchTo(ingest->slot_context);
-
-	if (look_at_topics(ingest) && look_at_ranges(ingest))
-		start_partitions(ingest);
-	else if (ingest->reading)
-		ingest->trouble.sqlstate = 0;
-	MemoryContextSwitchTo(oldcontext);
-	ingest->looked = ingest->heard = GetCurrentTimestamp();
-}
-
-/*
- * add_slot makes room for a partition that has no position yet.
- */
-static void
-add_slot(KafkaIngest *ingest, const char *topic, int32 partition)
-{
-	LhKafkaSlot *slot;
-
-	ingest->slots = repalloc(ingest->slots, sizeof(LhKafkaSlot) * (ingest->count + 1));
-	ingest->places = repalloc(ingest->places, sizeof(LhKafkaPlace) * (ingest->count + 1));
-	slot = &ingest->slots[ingest->count];
-	memset(slot, 0, sizeof(LhKafkaSlot));
-	slot->topic = topic;
-	slot->partition = partition;
-	slot->saved = slot->next = slot->low = slot->end = slot->last_offset = slot->target = slot->seen = -1;
-	ingest->places[ingest->count].topic = topic;
-	ingest->places[ingest->count].partition = partition;
-	ingest->count++;
-}
-
-/*
- * look_at_topics compares the partitions of each topic with the slots.
- */
-static bool
-look_at_topics(KafkaIngest *ingest)
-{
-	for (int t = 0; ingest->base.source->topics[t] != NULL; t++)
-	{
-		const char *topic = ingest->base.source->topics[t];
-		LhError		error;
-		int			partitions = lh_kafka_partitions(ingest->kafka, topic, ANSWER_LIMIT_MS, &error);
-		int			known = 0;
-
-		if (partitions < 0 && error.sqlstate != ERRCODE_UNDEFINED_OBJECT &&
-			error.sqlstate != ERRCODE_INSUFFICIENT_PRIVILEGE)
-		{
-			ingest->trouble = error;
-			return false;
-		}
-		for (int i = 0; i < ingest->count; i++)
-		{
-			LhKafkaSlot *slot = &ingest->slots[i];
-
-			if (strcmp(slot->topic, topic) != 0)
-				continue;
-			known = Max(known, slot->partition + 1);
-			slot->absent = slot->partition >= partitions;
-			if (partitions < 0)
-				stop_slot(ingest, slot, error.sqlstate, "topic \"%s\": %s", topic, error.message);
-			else if (slot->absent)
-				stop_slot(ingest, slot, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-						  "partition %d of topic \"%s\" does not exist any more: the topic was created again",
-						  slot->partition, topic);
-		}
-		if (partitions < 0 && known == 0)
-		{
-			lh_error_set(&ingest->trouble, error.sqlstate, "topic \"%s\": %s", topic, error.message);
-			return false;
-		}
-		for (int p = known; p < partitions; p++)
-			add_slot(ingest, topic, p);
-	}
-	return true;
-}
-
-/*
- * look_at_ranges asks which offsets the brokers have, and compares.
- */
-static bool
-look_at_ranges(KafkaIngest *ingest)
-{
-	LhKafkaQuestion *questions = palloc(sizeof(LhKafkaQuestion) * Max(2 * ingest->count, 1));
-	int		   *asked = palloc(sizeof(int) * Max(ingest->count, 1));
-	int			n = 0;
-	bool		good = true;
-
-	for (int i = 0; i < ingest->count; i++)
-	{
-		if (!ingest->slots[i].absent)
-			asked[n++] = i;
-	}
-	for (int q = 0; q < n; q++)
-	{
-		questions[q].topic = questions[n + q].topic = ingest->slots[asked[q]].topic;
-		questions[q].partition = questions[n + q].partition = ingest->slots[asked[q]].partition;
-		questions[q].offset = LH_KAFKA_BEGINNING;
-		questions[n + q].offset = LH_KAFKA_END;
-	}
-	/* one list cannot name a partition twice */
-	for (int part = 0; part < 2 && n > 0 && good; part++)
-	{
-		LhError		error;
-
-		good = lh_kafka_offsets(ingest->kafka, questions + part * n, n, ANSWER_LIMIT_MS, &error);
-		if (!good)
-			ingest->trouble = error;
-		for (int q = 0; q < n && good; q++)
-		{
-			LhKafkaSlot *slot = &ingest->slots[asked[q]];
-
-			slot->absent |= questions[part * n + q].unanswered;
-			if (slot->absent && !(slot->running && ingest->reading))
-				stop_slot(ingest, slot, error.sqlstate, "partition %d of topic \"%s\": %s",
-						  slot->partition, slot->topic, error.message);
-		}
-	}
-	for (int q = 0; q < n && good; q++)
-	{
-		if (!ingest->slots[asked[q]].absent)
-			check_range(ingest, &ingest->slots[asked[q]], questions[q].offset, questions[n + q].offset);
-	}
-	pfree(questions);
-	pfree(asked);
-	return good;
-}
-
-/*
- * check_range stops a partition whose next record is not there.  One that was
- * stopped may try again.
- */
-static void
-check_range(KafkaIngest *ingest, LhKafkaSlot *slot, int64 low, int64 end)
-{
-	slot->low = low;
-	slot->end = end;
-	if (slot->target < 0)
-		slot->target = end;
-	if (slot->next < 0)
-	{
-		/* a partition that was added later is read from its beginning */
-		slot->next = low;
-		slot->changed = ingest->changed = true;
-	}
-	/* while it runs, the broker is the judge: next may be older than low */
-	if (slot->running && ingest->reading)
-	{
-		count_stall(ingest, slot);
-		return;
-	}
-	/* one that stalls is tried again by the next run, or the next look */
-	if (!ingest->continuous && slot->stalls >= STALL_LIMIT)
-		return;
-	slot->stopped = false;
-	if (slot->next < low)
-		stop_slot(ingest, slot, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-				  "offsets [" INT64_FORMAT "," INT64_FORMAT ") of partition %d of topic \"%s\" were lost: the broker dropped them before they were read",
-				  slot->next, low, slot->partition, slot->topic);
-	else if (slot->next > end)
-		stop_slot(ingest, slot, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-				  "partition %d of topic \"%s\" ends at offset " INT64_FORMAT ", before offset " INT64_FORMAT " that is next: the topic was shortened or created again",
-				  slot->partition, slot->topic, end, slot->next);
-	else if (slot->alarms > ALARM_LIMIT)
-		stop_slot(ingest, slot, ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
-				  "offset " INT64_FORMAT " of partition %d of topic \"%s\" is there but the broker refuses to give it",
-				  slot->next, slot->partition, slot->topic);
-}
-
-/*
- * count_stall stops a partition that has records and gives none, for example
- * because one is larger than the client takes.
- */
-static void
-count_stall(KafkaIngest *ingest, LhKafkaSlot *slot)
-{
-	if (slot->next != slot->seen || slot->next >= slot->end)
-		slot->stalls = 0;
-	else if (++slot->stalls >= STALL_LIMIT)
-		stop_slot(ingest, slot, ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
-				  "partition %d of topic \"%s\" gives no record from offset " INT64_FORMAT " although it ends at " INT64_FORMAT,
-				  slot->partition, slot->topic, slot->next, slot->end);
-	slot->seen = slot->next;
-}
-
-/*
- * stop_slot stops one partition with a reason, which is news once.
- */
-static void
-stop_slot(KafkaIngest *ingest, LhKafkaSlot *slot, int sqlstate, const char *format,...)
-{
-	LhError		error;
-	va_list		args;
-
-	error.sqlstate = sqlstate;
-	va_start(args, format);
-	vsnprintf(error.message, sizeof(error.message), format, args);
-	va_end(args);
-	if (slot->running)
-		lh_kafka_stop(ingest->kafka, slot->topic, slot->partition);
-	slot->running = slot->verify = false;
-	slot->stopped = true;
-	if (slot->error.sqlstate == sqlstate && strcmp(slot->error.message, error.message) == 0)
-		return;
-	slot->error = error;
-	slot->changed = ingest->changed = true;
-}
-
-/*
- * start_partitions reads every partition that is not stopped, from its last
- * record on, so that a topic that was created again is recognised.
- */
-static void
-start_partitions(KafkaIngest *ingest)
-{
-	if (!ingest->reading)
-	{
-		lh_kafka_stop_all(ingest->kafka);
-		for (int i = 0; i < ingest->count; i++)
-			ingest->slots[i].running = false;
-	}
-	for (int i = 0; i < ingest->count; i++)
-	{
-		LhKafkaSlot *slot = &ingest->slots[i];
-		LhError		error;
-		int64		from = slot->next;
-
-		if (slot->stopped || slot->running)
-			continue;
-		/* records taken but not yet saved need no such look */
-		slot->verify = slot->last_offset >= slot->low && slot->last_offset < slot->next &&
-			slot->next == slot->saved;
-		if (slot->verify)
-			from = slot->last_offset;
-		slot->running = lh_kafka_start(ingest->kafka, slot->topic, slot->partition, from, i, &error);
-		if (!slot->running)
-			stop_slot(ingest, slot, error.sqlstate, "partition %d of topic \"%s\": %s",
-					  slot->partition, slot->topic, error.message);
-	}
-	ingest->reading = true;
-}
-
-/*
- * slot_is_well forgets why a partition was stopped once it gives records again,
- * or has none to give.
- */
-static void
-slot_is_well(KafkaIngest *ingest, LhKafkaSlot *slot)
-{
-	slot->alarms = slot->stalls = 0;
-	if (slot->error.sqlstate == 0)
-		return;
-	slot->error.sqlstate = 0;
-	slot->changed = ingest->changed = true;
-}
-
-/*
  * take_messages takes what is here, up to "limit" messages in memory, and
  * returns how many records that added.
  */
 static int
-take_messages(KafkaIngest *ingest, int limit)
+take_messages(LhKafkaIngest *ingest, int limit)
 {
 	LhKafkaMessage *room = ingest->messages + ingest->message_count;
 	int			count;
@@ -485,7 +179,7 @@ take_messages(KafkaIngest *ingest, int limit)
  * is taken.
  */
 static bool
-memory_full(const KafkaIngest *ingest)
+memory_full(const LhKafkaIngest *ingest)
 {
 	return ingest->message_count >= Min(CHUNK, lh_batch_rows) ||
 		ingest->message_bytes >= Min(CHUNK_BYTES, (int64) lh_batch_bytes * 1024);
@@ -495,7 +189,7 @@ memory_full(const KafkaIngest *ingest)
  * take_event lets one event change its slot; true if it is a record to store.
  */
 static bool
-take_event(KafkaIngest *ingest, LhKafkaMessage *message)
+take_event(LhKafkaIngest *ingest, LhKafkaMessage *message)
 {
 	LhKafkaSlot *slot = &ingest->slots[message->slot];
 	LhError		error;
@@ -508,7 +202,7 @@ take_event(KafkaIngest *ingest, LhKafkaMessage *message)
 			return take_record(ingest, slot, message);
 		case LH_KAFKA_EOF:
 			slot->verify = false;
-			slot_is_well(ingest, slot);
+			lh_kafka_slot_is_well(ingest, slot);
 			slot->end = message->offset;
 			if (message->offset > slot->next)
 			{
@@ -523,7 +217,7 @@ take_event(KafkaIngest *ingest, LhKafkaMessage *message)
 			return false;
 		case LH_KAFKA_FAILURE:
 			lh_kafka_failure(message, &error);
-			stop_slot(ingest, slot, error.sqlstate,
+			lh_kafka_slot_stop(ingest, slot, error.sqlstate,
 					  "partition %d of topic \"%s\" at offset " INT64_FORMAT ": %s",
 					  slot->partition, slot->topic, slot->next, error.message);
 			return false;
@@ -532,7 +226,7 @@ take_event(KafkaIngest *ingest, LhKafkaMessage *message)
 }
 
 static bool
-take_record(KafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message)
+take_record(LhKafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message)
 {
 	if (slot->verify)
 	{
@@ -541,13 +235,13 @@ take_record(KafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message)
 			(message->timestamp != slot->last_timestamp ||
 			 lh_kafka_offset_hash(message) != slot->last_hash))
 		{
-			stop_slot(ingest, slot, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+			lh_kafka_slot_stop(ingest, slot, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 					  "record " INT64_FORMAT " of partition %d of topic \"%s\" is not the one that was loaded: the topic was created again",
 					  message->offset, slot->partition, slot->topic);
 			return false;
 		}
 	}
-	slot_is_well(ingest, slot);
+	lh_kafka_slot_is_well(ingest, slot);
 	/* librdkafka may deliver a record twice */
 	if (message->offset < slot->next)
 		return false;
@@ -560,7 +254,7 @@ take_record(KafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message)
  * ready tells whether a batch should be written now.
  */
 static bool
-ready(KafkaIngest *ingest, TimestampTz now)
+ready(LhKafkaIngest *ingest, TimestampTz now)
 {
 	if (ingest->trouble.sqlstate != 0 || memory_full(ingest))
 		return true;
@@ -576,7 +270,7 @@ ready(KafkaIngest *ingest, TimestampTz now)
  * run began, or is stopped.
  */
 static bool
-caught_up(const KafkaIngest *ingest)
+caught_up(const LhKafkaIngest *ingest)
 {
 	if (!ingest->reading)
 		return false;
@@ -594,7 +288,7 @@ caught_up(const KafkaIngest *ingest)
  * check_connection turns silence or a lost connection into ingest->trouble.
  */
 static void
-check_connection(KafkaIngest *ingest, TimestampTz now)
+check_connection(LhKafkaIngest *ingest, TimestampTz now)
 {
 	const LhError *trouble;
 	LhError		error;
@@ -619,7 +313,7 @@ check_connection(KafkaIngest *ingest, TimestampTz now)
 			for (int i = 0; i < ingest->count; i++)
 			{
 				if (ingest->slots[i].running)
-					count_stall(ingest, &ingest->slots[i]);
+					lh_kafka_slot_count_stall(ingest, &ingest->slots[i]);
 			}
 			ingest->reading = false;
 			ingest->heard = GetCurrentTimestamp();
@@ -633,7 +327,7 @@ check_connection(KafkaIngest *ingest, TimestampTz now)
 static bool
 ingest_wait(LhIngest *base, long timeout_ms)
 {
-	KafkaIngest *ingest = (KafkaIngest *) base;
+	LhKafkaIngest *ingest = (LhKafkaIngest *) base;
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	bool		bounded = ingest->continuous || timeout_ms > 0;
 
@@ -651,7 +345,7 @@ ingest_wait(LhIngest *base, long timeout_ms)
 		if (!ingest->reading ||
 			(ingest->continuous &&
 			 TimestampDifferenceExceeds(ingest->looked, now, lh_kafka_refresh_interval)))
-			look_at_cluster(ingest);
+			lh_kafka_look(ingest);
 		if (ingest->trouble.sqlstate == 0 && !memory_full(ingest))
 			taken = take_messages(ingest, Min(CHUNK, lh_batch_rows));
 		now = GetCurrentTimestamp();
@@ -681,7 +375,7 @@ ingest_wait(LhIngest *base, long timeout_ms)
 static bool
 ingest_batch(LhIngest *base, LhIngestCounts *counts)
 {
-	KafkaIngest *ingest = (KafkaIngest *) base;
+	LhKafkaIngest *ingest = (LhKafkaIngest *) base;
 	MemoryContext context;
 	MemoryContext oldcontext;
 
@@ -719,7 +413,7 @@ ingest_batch(LhIngest *base, LhIngestCounts *counts)
  * raise_trouble raises what wait found, once.
  */
 static void
-raise_trouble(KafkaIngest *ingest)
+raise_trouble(LhKafkaIngest *ingest)
 {
 	LhError		error = ingest->trouble;
 
@@ -737,7 +431,7 @@ raise_trouble(KafkaIngest *ingest)
  * write_batch writes messages, load and positions in the caller's transaction.
  */
 static void
-write_batch(KafkaIngest *ingest, LhIngestCounts *counts)
+write_batch(LhKafkaIngest *ingest, LhIngestCounts *counts)
 {
 	if (ingest->message_count > 0)
 		write_messages(ingest, counts);
@@ -758,7 +452,7 @@ source_options(const LhSource *source)
  * without waiting, up to the bounds of a batch.
  */
 static void
-write_messages(KafkaIngest *ingest, LhIngestCounts *counts)
+write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts)
 {
 	const LhSource *source = ingest->base.source;
 	LhWriter   *writer = lh_writer_open(source->target, source->source_id, false);
@@ -811,7 +505,7 @@ write_messages(KafkaIngest *ingest, LhIngestCounts *counts)
  * remember_last keeps what recognises the last record of each partition.
  */
 static void
-remember_last(KafkaIngest *ingest, int chunk)
+remember_last(LhKafkaIngest *ingest, int chunk)
 {
 	for (int i = ingest->message_count - 1; i >= 0; i--)
 	{
@@ -831,7 +525,7 @@ remember_last(KafkaIngest *ingest, int chunk)
  * save_positions writes the slots, and warns of those that are stopped now.
  */
 static void
-save_positions(KafkaIngest *ingest)
+save_positions(LhKafkaIngest *ingest)
 {
 	for (int i = 0; i < ingest->count; i++)
 	{
@@ -861,7 +555,7 @@ ingest_committed(LhIngest *base)
 static void
 ingest_aborted(LhIngest *base)
 {
-	KafkaIngest *ingest = (KafkaIngest *) base;
+	LhKafkaIngest *ingest = (LhKafkaIngest *) base;
 
 	discard_messages(ingest);
 	ingest->reload = true;
@@ -870,7 +564,7 @@ ingest_aborted(LhIngest *base)
 static void
 ingest_close(LhIngest *base)
 {
-	KafkaIngest *ingest = (KafkaIngest *) base;
+	LhKafkaIngest *ingest = (LhKafkaIngest *) base;
 
 	discard_messages(ingest);
 	lh_kafka_close(ingest->kafka);

@@ -12,7 +12,9 @@
 
 #include "access/tupdesc.h"
 #include "nodes/parsenodes.h"
+#include "nodes/plannodes.h"
 #include "tcop/dest.h"
+#include "utils/array.h"
 #include "utils/queryenvironment.h"
 #include "utils/snapshot.h"
 #include "utils/tuplestore.h"

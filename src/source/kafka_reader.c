@@ -427,7 +427,7 @@ append_header(StringInfo text, const char *name, const char *value, Size length,
 		int			size = pg_b64_enc_len((int) length);
 		char	   *base64 = palloc(size + 1);
 
-		size = pg_b64_encode(value, (int) length, base64, size);
+		size = pg_b64_encode((const void *) value, (int) length, base64, size);
 		appendStringInfo(text, ", \"value_base64\": \"%.*s\"}", size, base64);
 	}
 	return true;

@@ -7,6 +7,13 @@
  * failure, ends, and the scheduler starts another one when the back-off is
  * over.  It leaves as soon as the source's definition is not the one it was
  * started for.
+ *
+ * A worker that crashes takes the whole server down for a moment, so a source
+ * whose input crashes it must not be tried for ever: before its first batch a
+ * worker counts itself in lakehouse.source_state.crashes, and its first end of a
+ * batch, good or bad, sets that back.  What is still counted at the next start
+ * did crash: first that is a failure with its back-off, then the source is
+ * paused.
  */
 #include "postgres.h"
 
@@ -25,11 +32,16 @@
 
 /* how long one wait may last: as long as it takes to notice a request to stop */
 #define WAIT_MS 500
+/* a source that crashed its worker so many times in a row is paused */
+#define MAX_CRASHES 5
 
 /* whether this worker has told the source's state that all is well */
 static bool succeeded = false;
 
 static bool still_current(const LhWorkerConfig *config);
+static bool note_begin(const LhWorkerConfig *config);
+static bool heed_crashes(int32 source_id);
+static void set_crashes(int32 source_id, bool ended);
 static bool read_batch(const LhWorkerConfig *config, LhIngest *ingest, bool *more);
 static void record_failure(const LhWorkerConfig *config, const ErrorData *error);
 static LhIngest *open_source(const LhWorkerConfig *config);
@@ -61,6 +73,8 @@ lh_source_run(const LhWorkerConfig *config)
 				lh_slot_set_working(false);
 				more = lh_ingest_wait(ingest, WAIT_MS);
 			}
+			if (more && !succeeded && !note_begin(config))
+				break;
 			if (more)
 			{
 				MemoryContextSwitchTo(batch_context);
@@ -134,6 +148,8 @@ read_batch(const LhWorkerConfig *config, LhIngest *ingest, bool *more)
 		if (current && (counts.loads > 0 || !succeeded))
 		{
 			lh_source_succeeded((int32) config->object);
+			if (!succeeded)
+				set_crashes((int32) config->object, true);
 			succeeded = true;
 		}
 		LH_FAULT("before-commit");
@@ -170,6 +186,81 @@ still_current(const LhWorkerConfig *config)
 }
 
 /*
+ * note_begin counts this worker before its first batch; false if it must leave
+ * because too many before it crashed.
+ */
+static bool
+note_begin(const LhWorkerConfig *config)
+{
+	bool		go_on;
+
+	lh_worker_begin("begin");
+	go_on = heed_crashes((int32) config->object);
+	if (go_on)
+		set_crashes((int32) config->object, false);
+	lh_worker_commit();
+	return go_on;
+}
+
+/*
+ * heed_crashes makes crashes of earlier workers a failure or a pause.
+ */
+static bool
+heed_crashes(int32 source_id)
+{
+	static const Oid types[] = {INT4OID, TEXTOID};
+	Datum		values[2];
+	LhCatalog	catalog;
+	int64		crashes = 0;
+	int64		failures = 0;
+
+	values[0] = Int32GetDatum(source_id);
+	lh_catalog_begin(&catalog);
+	if (lh_catalog_run("SELECT crashes, failures FROM lakehouse.source_state"
+					   " WHERE source_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL) > 0)
+	{
+		crashes = lh_catalog_int64(0, 1, 0);
+		failures = lh_catalog_int64(0, 2, 0);
+	}
+	if (crashes >= MAX_CRASHES)
+	{
+		values[1] = CStringGetTextDatum(psprintf("its worker crashed " INT64_FORMAT
+												 " times in a row; the server log says how", crashes));
+		lh_catalog_run("UPDATE lakehouse.source SET paused = $2 WHERE source_id OPERATOR(pg_catalog.=) $1",
+					   2, types, values, NULL);
+	}
+	lh_catalog_end(&catalog);
+	if (crashes >= MAX_CRASHES)
+		set_crashes(source_id, true);
+	else if (crashes > failures)
+		lh_source_failed(source_id, ERRCODE_CRASH_SHUTDOWN,
+						 psprintf("the worker of the source crashed; it is paused after %d times in a row", MAX_CRASHES));
+	return crashes <= failures && crashes < MAX_CRASHES;
+}
+
+/*
+ * set_crashes counts one more worker that began, or says that one has ended.
+ */
+static void
+set_crashes(int32 source_id, bool ended)
+{
+	static const Oid types[] = {INT4OID};
+	Datum		value = Int32GetDatum(source_id);
+	LhCatalog	catalog;
+
+	lh_catalog_begin(&catalog);
+	if (ended)
+		lh_catalog_run("UPDATE lakehouse.source_state SET crashes = 0"
+					   " WHERE source_id OPERATOR(pg_catalog.=) $1 AND crashes OPERATOR(pg_catalog.<>) 0",
+					   1, types, &value, NULL);
+	else
+		lh_catalog_run("INSERT INTO lakehouse.source_state AS s (source_id, crashes) VALUES ($1, 1)"
+					   " ON CONFLICT (source_id) DO UPDATE SET crashes = s.crashes OPERATOR(pg_catalog.+) 1",
+					   1, types, &value, NULL);
+	lh_catalog_end(&catalog);
+}
+
+/*
  * record_failure tells the source's state, unless the error came from the
  * source or the extension being dropped.
  */
@@ -177,6 +268,7 @@ static void
 record_failure(const LhWorkerConfig *config, const ErrorData *error)
 {
 	lh_worker_begin("failure");
+	set_crashes((int32) config->object, true);
 	if (still_current(config))
 		lh_source_failed((int32) config->object, error->sqlerrcode, error->message);
 	lh_worker_commit();

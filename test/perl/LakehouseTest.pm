@@ -15,10 +15,13 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(seed lakehouse_node faults_path kill_server start_again wait_until poll_value
+our @EXPORT = qw(seed lakehouse_node faults_path kill_server wait_restarted start_again wait_until poll_value
   make_landing write_csv land check_files crash_at_random
   start_broker broker_command stop_broker produce_messages check_kafka
   same_multiset check_loads);
+
+# the database that the comparisons look at
+our $database = 'postgres';
 
 # seed prints and sets the seed of this run; LAKEHOUSE_SEED repeats it.
 sub seed
@@ -103,6 +106,18 @@ sub kill_server
 	return;
 }
 
+# wait_restarted waits until the server has noticed that one of its processes
+# was killed and has started all of them anew. $seen is the size of its log
+# before the kill: right after it the server still answers, for a moment.
+sub wait_restarted
+{
+	my ($node, $seen) = @_;
+	wait_until(sub { slurp_file($node->logfile, $seen) =~ /all server processes terminated; reinitializing/ }, 20);
+	wait_until(sub { my ($status) = $node->psql('postgres', 'SELECT 1'); $status == 0 }, 60)
+	  or BAIL_OUT('the server does not come back');
+	return;
+}
+
 # start_again starts a killed server; the old children may need a moment to
 # let go of the shared memory.
 sub start_again
@@ -147,6 +162,8 @@ sub crash_at_random
 		  if $victim eq 'backend';
 		my $began = time();
 		my $killed;
+		my $seen = -s $node->logfile;
+		my $hit = 0;
 		if ($round > 0)
 		{
 			usleep(int(rand($longest * 1_000_000)));
@@ -156,7 +173,7 @@ sub crash_at_random
 			}
 			else
 			{
-				kill('KILL', $pid) if $pid;
+				$hit = kill('KILL', $pid) if $pid;
 			}
 			$killed = time();
 		}
@@ -166,8 +183,7 @@ sub crash_at_random
 			eval { $session->finish };
 		}
 		start_again($node) if $round > 0 && $victim eq 'server';
-		wait_until(sub { my ($status) = $node->psql('postgres', 'SELECT 1'); $status == 0 }, 60)
-		  or BAIL_OUT('the server does not come back');
+		wait_restarted($node, $seen) if $hit;
 		$node->safe_psql('postgres', "SELECT lakehouse.run_source('$source')") if $victim eq 'backend';
 		if (!poll_value($node, $arg{finished}->(), 't', 60))
 		{
@@ -371,7 +387,7 @@ sub store_sent
 	open($file, '>:utf8', "$dir/rejects") or die $!;
 	copy_text($file, @$_) for @{ $sent->{rejects} // [] };
 	close($file);
-	$node->safe_psql('postgres', <<"END");
+	$node->safe_psql($database, <<"END");
 DROP SCHEMA IF EXISTS sent CASCADE;
 CREATE SCHEMA sent;
 CREATE TABLE sent.row ($rows);
@@ -386,7 +402,7 @@ END
 sub same_multiset
 {
 	my ($node, $got, $expected, $name) = @_;
-	my $difference = $node->safe_psql('postgres', <<"END");
+	my $difference = $node->safe_psql($database, <<"END");
 (SELECT 'unexpected: ' || x::text FROM (($got) EXCEPT ALL ($expected)) x LIMIT 5)
 UNION ALL
 (SELECT 'missing: ' || x::text FROM (($expected) EXCEPT ALL ($got)) x LIMIT 5)
@@ -409,7 +425,7 @@ sub check_files
 			FROM lakehouse.reject r JOIN lakehouse.file f USING (file_id)},
 		'SELECT * FROM sent.reject',
 		"$source: every broken record is kept once, with its line and bytes");
-	is($node->safe_psql('postgres', <<"END"), '', "$source: the ledger's counts are those of the tables");
+	is($node->safe_psql($database, <<"END"), '', "$source: the ledger's counts are those of the tables");
 SELECT f.path, f.state, f.rows, b.rows, f.rejected, r.rows, f.position, f.size
   FROM lakehouse.file f
   LEFT JOIN (SELECT file, count(*) AS rows FROM bronze.record GROUP BY file) b
@@ -418,7 +434,7 @@ SELECT f.path, f.state, f.rows, b.rows, f.rejected, r.rows, f.position, f.size
  WHERE f.state <> 'loaded' OR f.rows <> coalesce(b.rows, 0) OR f.rejected <> coalesce(r.rows, 0)
     OR f.position <> f.size
 END
-	is($node->safe_psql('postgres', 'SELECT count(*) FROM lakehouse.file'),
+	is($node->safe_psql($database, 'SELECT count(*) FROM lakehouse.file'),
 		scalar(keys %{ $sent->{files} }), "$source: the ledger has every file");
 	check_loads($node, $source, 'bronze.record');
 	return;
@@ -455,7 +471,7 @@ sub check_kafka
 sub check_loads
 {
 	my ($node, $source, $table) = @_;
-	is($node->safe_psql('postgres', <<"END"), '', "$source: every row has a load, every load its rows");
+	is($node->safe_psql($database, <<"END"), '', "$source: every row has a load, every load its rows");
 SELECT coalesce(l.load_id, b._load_id), l.rows, b.rows
   FROM (SELECT * FROM lakehouse.load WHERE relation = '$table'::regclass) l
   FULL JOIN (SELECT _load_id, count(*) AS rows FROM $table GROUP BY _load_id) b ON b._load_id = l.load_id

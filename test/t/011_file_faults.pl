@@ -35,10 +35,10 @@ for my $point (qw(scan open fstat read-chunk before-insert after-insert before-l
 				land($landing, $name);
 			}
 			my $before = $node->safe_psql('postgres', 'SELECT count(*) FROM bronze.record');
+			my $seen = -s $node->logfile;
 			my ($status, $out, $err) = $node->psql('postgres',
 				"SET lakehouse.fault = '$point:$action:$pass'; SELECT lakehouse.run_source('torn')");
-			wait_until(sub { my ($again) = $node->psql('postgres', 'SELECT 1'); $again == 0 }, 60)
-			  or BAIL_OUT('the server does not come back');
+			wait_restarted($node, $seen) if $status != 0 && $action eq 'kill';
 
 			# a run that does not come to the point so often is not torn
 			next if $status == 0;

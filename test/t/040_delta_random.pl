@@ -1,11 +1,13 @@
 # The result of a flow does not depend on how its input was cut into loads and
 # runs: random inserts, updates and deletes in three tables, random slices (one
 # to three loads) of random flows at random moments; whenever everything was run,
-# each target is compared, row by row, with the flow's whole query.
+# each target is compared, row by row, with the flow's whole query. Then once more
+# with writers and runs at the same time.
 use strict;
 use warnings;
 
 use FindBin;
+use IPC::Run;
 use lib "$FindBin::RealBin/../perl";
 use LakehouseTest;
 use PostgreSQL::Test::Cluster;
@@ -126,6 +128,23 @@ foreach my $flow (@flows)
 		'', "flow $flow gives what its whole query gives");
 	cmp_ok($node->safe_psql('postgres', "SELECT sum(inserted) FROM lakehouse.flow_run_status WHERE name = '$flow'"),
 		'>', 0, "flow $flow gave rows");
+}
+# The same while writers and runs work at the same time.
+{
+	my $writes = $node->basedir . '/write.sql';
+	my $runs = $node->basedir . '/run.sql';
+	append_to_file($writes, "SET search_path = dr; CALL mutate();\n");
+	append_to_file($runs, "INSERT INTO dr.failed SELECT 0, name, error FROM lakehouse.run() WHERE status = 'failed';\n");
+	my @pgbench = ('pgbench', '-n', '-h', $node->host, '-p', $node->port, '--max-tries=10', '-c', '2', '-T', '6');
+	my $log = $node->basedir . '/pgbench.log';
+	my $writer = IPC::Run::start([@pgbench, '-f', $writes, 'postgres'], '>', $log, '2>&1');
+	my $runner = IPC::Run::start([@pgbench, '-f', $runs, 'postgres'], '>', "$log.runs", '2>&1');
+	ok($writer->finish, 'writers ended well');
+	ok($runner->finish, 'runs at the same time ended well');
+	$node->safe_psql('postgres', 'SET search_path = dr; SELECT lakehouse.run(); DELETE FROM compared; CALL check_flows(0)');
+	is($node->safe_psql('postgres', "SELECT string_agg(format('%s lacks %s rows and has %s too many', name, lacks, extra), '; ') FROM dr.compared WHERE lacks + extra > 0"),
+		'', 'after all of them every flow gives what its whole query gives');
+	is($node->safe_psql('postgres', "SELECT string_agg(DISTINCT name || ': ' || error, '; ') FROM dr.failed WHERE error !~ 'deadlock'"), '', 'no run failed');
 }
 # nothing waits for old images once everything was run; a further run deletes them
 $node->safe_psql('postgres', 'SELECT lakehouse.drop_flow(name) FROM dr.flow_list');

@@ -1,5 +1,6 @@
 # A crash between any two steps of a task: its work is done once, and its
-# attempts tell what happened.
+# attempts tell what happened. A source that crashes its worker each time is
+# paused before it takes the server down for ever.
 use strict;
 use warnings;
 
@@ -42,6 +43,35 @@ for my $case (
 		$attempts, "$point: its attempts");
 	is($node->safe_psql('postgres', "SELECT string_agg(entry, ' ' ORDER BY entry) FROM log"), 'after done', "$point: the work is done once");
 }
+
+my $landing = make_landing($node);
+my $sent = {};
+seed();
+write_csv($landing, 'a.csv', 100, $sent);
+land($landing, 'a.csv');
+$node->safe_psql('postgres', <<'END');
+CREATE TABLE bronze (file text, ordinal int, value text);
+CREATE TABLE other (file text, ordinal int, value text);
+SELECT lakehouse.create_source('good', server => 'landing', target => 'other', format => 'csv',
+    path => 'in/*.csv', options => '{"header": true}', trigger => 'continuous');
+END
+my $rows = scalar @{ $sent->{rows} };
+ok(poll_value($node, 'SELECT count(*) FROM other', $rows), 'a source that does no harm');
+$node->safe_psql('postgres', "ALTER SYSTEM SET lakehouse.fault = 'after-ledger:kill'");
+$node->reload;
+$node->safe_psql('postgres', <<'END');
+SELECT lakehouse.create_source('poison', server => 'landing', target => 'bronze', format => 'csv',
+    path => 'in/*.csv', options => '{"header": true}', trigger => 'continuous');
+END
+ok(poll_value($node, "SELECT paused FROM lakehouse.source WHERE name = 'poison'",
+		'its worker crashed 5 times in a row; the server log says how', 90), 'a source that crashes its worker is paused');
+is($node->safe_psql('postgres', "SELECT coalesce(paused, '') || crashes FROM lakehouse.source LEFT JOIN lakehouse.source_state USING (source_id) WHERE name = 'good'"),
+	'0', 'the other is not');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM bronze'), '0', 'nothing of it was loaded');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET lakehouse.fault');
+$node->reload;
+$node->safe_psql('postgres', "SELECT lakehouse.resume_source('poison')");
+ok(poll_value($node, 'SELECT count(*) FROM bronze', $rows), 'resumed, it is loaded once');
 $node->stop;
 
 done_testing();

@@ -21,7 +21,7 @@ my $seed = seed();
 my $node = lakehouse_node('fitness', conf => "fsync = off\nmax_wal_size = 2GB\n");
 my $base = $node->basedir;
 my $generate = "$base/generate";
-system($ENV{CC} // 'cc', '-O2', '-o', $generate, "$example/generate.c") == 0 or BAIL_OUT('generate.c does not compile');
+system($ENV{CC} // 'cc', '-O2', '-o', $generate, glob("$example/generate*.c")) == 0 or BAIL_OUT('the simulator does not compile');
 
 my @tables = qw(silver.date_lookup silver.users silver.gym_logs silver.user_profile silver.workouts
   silver.heart_rate silver.user_bins silver.completed_workouts silver.workout_bpm

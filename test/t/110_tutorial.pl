@@ -4,6 +4,7 @@ use strict;
 use warnings;
 
 use FindBin;
+use lib "$FindBin::RealBin/../perl";
 use LakehouseTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
