@@ -91,13 +91,18 @@ CREATE TABLE lakehouse.reject (
     "partition"   integer,
     "offset"      bigint,
     raw           bytea,                      -- the record as it stood
+    raw_cut       boolean NOT NULL DEFAULT false, -- raw is only its beginning
     stage         text NOT NULL CHECK (stage IN ('parse', 'convert', 'store', 'merge')),
     sqlstate      text NOT NULL,
     message       text NOT NULL,
     column_name   text,
-    rejected_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+    rejected_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    state         text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'dropped', 'resolved')),
+    replayed_at   timestamptz,                -- last replay
+    replayed_load bigint                      -- resolved: the load that stored the record
 );
 CREATE INDEX reject_source ON lakehouse.reject (source_id, load_id);
+CREATE INDEX reject_file ON lakehouse.reject (file_id) WHERE file_id IS NOT NULL;
 CREATE INDEX reject_flow ON lakehouse.reject (flow_id, load_id) WHERE flow_id IS NOT NULL;
 
 -- ------------------------------------------------------------ loads, delta
@@ -115,6 +120,7 @@ CREATE TABLE lakehouse.load (
     rows           bigint,                    -- NULL for a user's transaction: not counted
     rejected       bigint NOT NULL DEFAULT 0,
     bytes          bigint,
+    header         text,                      -- file: its CSV header, if records of the load were rejected
     role           regrole NOT NULL,          -- who wrote it
     started        timestamptz NOT NULL,
     finished       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()

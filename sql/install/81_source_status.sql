@@ -143,7 +143,7 @@ SELECT r.reject_id, s.name AS source, w.name AS flow, r.load_id, f.path AS file,
        CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, w.owner, l.role), 'USAGE') THEN r.raw END AS raw,
        r.stage, r.sqlstate,
        CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, w.owner, l.role), 'USAGE') THEN r.message END AS message,
-       r.column_name, r.rejected_at
+       r.column_name, r.rejected_at, r.state, r.raw_cut, r.replayed_at, r.replayed_load
   FROM lakehouse.reject r
   LEFT JOIN lakehouse.load l ON l.load_id OPERATOR(pg_catalog.=) r.load_id
   LEFT JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) r.source_id
@@ -167,3 +167,7 @@ COMMENT ON COLUMN lakehouse.reject_status.sqlstate IS 'SQLSTATE of the reason';
 COMMENT ON COLUMN lakehouse.reject_status.message IS 'the reason; NULL for roles that do not have the rights of the owner';
 COMMENT ON COLUMN lakehouse.reject_status.column_name IS 'column that it concerns, if any';
 COMMENT ON COLUMN lakehouse.reject_status.rejected_at IS 'when';
+COMMENT ON COLUMN lakehouse.reject_status.state IS 'open (waits for replay_rejects), dropped (by the mode dropmalformed of the source; replayed only by number) or resolved (replayed; stored by load replayed_load)';
+COMMENT ON COLUMN lakehouse.reject_status.raw_cut IS 'whether raw is only the beginning of the record, which then cannot be replayed';
+COMMENT ON COLUMN lakehouse.reject_status.replayed_at IS 'when it was last replayed';
+COMMENT ON COLUMN lakehouse.reject_status.replayed_load IS 'load that stored the record in the end';

@@ -32,6 +32,7 @@
 #include "bronze/file_ledger.h"
 #include "bronze/file_metadata.h"
 #include "bronze/ingest.h"
+#include "bronze/reject_limit.h"
 #include "bronze/writer.h"
 #include "catalog/options.h"
 #include "delta/load.h"
@@ -62,6 +63,7 @@ typedef struct FileIngest
 	const LhReaderRoutine *reader;
 	Jsonb	   *reader_options; /* without those that are ours */
 	LhInflateOptions inflate;
+	LhRejectLimit limit;
 	LhFileWatch *watch;			/* or NULL */
 	bool		listed;			/* the directory was read in this run */
 	TimestampTz listed_at;
@@ -82,6 +84,8 @@ typedef struct FileBatch
 	LhWriter   *writer;			/* opened with the first file */
 	bool	   *fillable;
 	LhFileMetadata *metadata;
+	const char *path;			/* of the file at hand */
+	LhWriteCounts loaded;		/* of the file at hand, by earlier loads */
 	LhIngestCounts *counts;
 	int64		files_left;
 	int64		rows_left;
@@ -98,7 +102,6 @@ typedef enum Outcome
 	OUTCOME_FAILED				/* rolled back: cannot be read */
 } Outcome;
 
-static Jsonb *options_of_reader(Jsonb *options);
 static void check_server_owner(Oid server);
 static void read_listing(FileBatch *batch);
 static void take_file(FileBatch *batch, LhLedgerFile *file);
@@ -115,19 +118,21 @@ void
 lh_file_source_validate(const char *format, Jsonb *options, TupleDesc tupdesc)
 {
 	LhInflateOptions inflate;
+	LhRejectLimit limit;
 
 	(void) lh_options_int(options, "settle_ms", 0, 0, INT_MAX);
 	(void) lh_file_metadata_parse(options, tupdesc, NULL);
 	lh_inflate_options_parse(options, &inflate);
-	lh_reader_find(format)->validate(options_of_reader(options), tupdesc);
+	lh_reject_limit_parse(options, &limit);
+	lh_reader_find(format)->validate(lh_file_reader_options(options), tupdesc);
 }
 
 /*
- * options_of_reader returns the options without those that concern the file and
+ * lh_file_reader_options returns the options without those that concern the file and
  * not its format.
  */
-static Jsonb *
-options_of_reader(Jsonb *options)
+Jsonb *
+lh_file_reader_options(Jsonb *options)
 {
 	static const char *const ours[] = {"metadata", "settle_ms"};
 	Datum		result = JsonbPGetDatum(options);
@@ -136,6 +141,8 @@ options_of_reader(Jsonb *options)
 		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(ours[i]));
 	for (int i = 0; lh_inflate_option_names[i] != NULL; i++)
 		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(lh_inflate_option_names[i]));
+	for (int i = 0; lh_reject_limit_option_names[i] != NULL; i++)
+		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(lh_reject_limit_option_names[i]));
 	return DatumGetJsonbP(result);
 }
 
@@ -153,8 +160,9 @@ file_open(const LhSource *source, bool continuous)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("format \"%s\" of source \"%s\" does not exist", source->format, source->name)));
-	ingest->reader_options = options_of_reader(options);
+	ingest->reader_options = lh_file_reader_options(options);
 	lh_inflate_options_parse(options, &ingest->inflate);
+	lh_reject_limit_parse(options, &ingest->limit);
 	if (continuous)
 		ingest->watch = lh_file_watch_create();
 	return &ingest->base;
@@ -537,6 +545,7 @@ copy_records(FileBatch *batch, LhReader *reader, int64 size, bool whole,
 		*reading = false;
 		lh_writer_write(batch->writer, lh_file_metadata_wrap(batch->metadata, &records));
 		*reading = true;
+		lh_reject_limit_check(&batch->ingest->limit, batch->path, batch->writer, &batch->loaded, false);
 		routine->tell(reader, &progress->position, &progress->line);
 		records_left -= records.count;
 		if (whole)
@@ -583,8 +592,14 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 	reader = routine->open(&input);
 	lh_writer_set_may_raise(batch->writer, routine->may_raise(reader));
 	lh_file_metadata_begin(batch->metadata, &facts);
+	lh_writer_set_reject_use(batch->writer, batch->ingest->limit.use);
 	lh_writer_begin_load(batch->writer, load.load_id, file->file_id);
-	at_end = copy_records(batch, reader, input.size, input.inflate != NULL, &progress, reading);
+	batch->path = file->path;
+	lh_ledger_counts(file, &batch->loaded.rows, &batch->loaded.rejected);
+	at_end = copy_records(batch, reader, input.size,
+						  input.inflate != NULL || lh_reject_limit_is_set(&batch->ingest->limit),
+						  &progress, reading);
+	lh_reject_limit_check(&batch->ingest->limit, file->path, batch->writer, &batch->loaded, at_end);
 	progress.header = at_end ? NULL : routine->header(reader);
 	*reading = false;
 	written = lh_writer_end_load(batch->writer);
@@ -600,6 +615,8 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 	progress.rejected = load.rejected = written.rejected;
 	load.last_position = progress.position;
 	load.bytes = progress.position - file->position;
+	/* a replay of the rejects must know what their fields are */
+	load.header = written.rejected > 0 ? routine->header(reader) : NULL;
 	lh_load_record(&load);
 	lh_ledger_progress(file->file_id, &progress);
 	routine->close(reader);

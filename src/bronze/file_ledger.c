@@ -332,6 +332,26 @@ lh_ledger_next_due(int32 source_id, int64 settle_us)
 	return due;
 }
 
+void
+lh_ledger_counts(const LhLedgerFile *file, int64 *rows, int64 *rejected)
+{
+	static const Oid types[] = {INT8OID};
+	Datum		value = Int64GetDatum(file->file_id);
+	LhCatalog	catalog;
+
+	*rows = *rejected = 0;
+	if (file->position == 0)
+		return;
+	begin(&catalog);
+	if (lh_catalog_run("SELECT rows, rejected FROM lakehouse.file"
+					   " WHERE file_id OPERATOR(pg_catalog.=) $1", 1, types, &value, NULL) > 0)
+	{
+		*rows = lh_catalog_int64(0, 1, 0);
+		*rejected = lh_catalog_int64(0, 2, 0);
+	}
+	lh_catalog_end(&catalog);
+}
+
 /*
  * lh_ledger_progress enters what a load read of a file.
  */

@@ -58,6 +58,9 @@ extern bool lh_ledger_next(int32 source_id, const LhLedgerCursor *cursor,
 /* when the first file that waits now may be loaded; DT_NOEND = none waits */
 extern TimestampTz lh_ledger_next_due(int32 source_id, int64 settle_us);
 
+/* what earlier loads took of a waiting file */
+extern void lh_ledger_counts(const LhLedgerFile *file, int64 *rows, int64 *rejected);
+
 extern void lh_ledger_progress(int64 file_id, const LhLedgerProgress *progress);
 extern void lh_ledger_seen_again(int64 file_id, int64 size, int64 mtime_ns);
 extern void lh_ledger_set_aside(int64 file_id, const char *state, int sqlstate, const char *error);

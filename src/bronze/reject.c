@@ -10,8 +10,10 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "bronze/reject.h"
@@ -21,7 +23,7 @@
 #define REJECTS_A_STATEMENT 1000
 
 /* columns that differ between the rejects of one load */
-#define REJECT_COLUMNS 10
+#define REJECT_COLUMNS 11
 
 typedef struct Reject
 {
@@ -31,6 +33,7 @@ typedef struct Reject
 	int32		partition;
 	int64		offset;
 	bytea	   *raw;
+	bool		raw_cut;		/* raw is only the beginning of the record */
 	const char *stage;			/* a literal */
 	int			sqlstate;
 	char	   *message;
@@ -43,11 +46,15 @@ struct LhRejects
 	int32		source_id;
 	int64		load_id;
 	int64		file_id;
+	LhRejectUse use;
+	bool		has_first;
+	LhFirstReject first;
 	int			count;
 	int			capacity;
 	Reject	   *items;
 };
 
+static void remember_first(LhRejects *rejects);
 static void insert_slice(LhRejects *rejects, int first, int count);
 
 LhRejects *
@@ -71,6 +78,23 @@ lh_rejects_begin_load(LhRejects *rejects, int64 load_id, int64 file_id)
 	Assert(rejects->count == 0);
 	rejects->load_id = load_id;
 	rejects->file_id = file_id;
+	rejects->has_first = false;
+}
+
+/*
+ * lh_rejects_set_use says what becomes of the rejects that are flushed from now
+ * on.
+ */
+void
+lh_rejects_set_use(LhRejects *rejects, LhRejectUse use)
+{
+	rejects->use = use;
+}
+
+const LhFirstReject *
+lh_rejects_first(const LhRejects *rejects)
+{
+	return rejects->has_first ? &rejects->first : NULL;
 }
 
 /*
@@ -105,6 +129,7 @@ lh_rejects_add(LhRejects *rejects, const LhPlace *place, const LhReason *reason)
 		SET_VARSIZE(item->raw, VARHDRSZ + kept);
 		memcpy(VARDATA(item->raw), place->raw, kept);
 	}
+	item->raw_cut = place->cut || kept < place->raw_length;
 	item->stage = reason->stage;
 	item->sqlstate = reason->sqlstate;
 	item->message = pstrdup(reason->message);
@@ -146,12 +171,36 @@ lh_rejects_flush(LhRejects *rejects)
 {
 	if (rejects->count == 0)
 		return;
-	for (int first = 0; first < rejects->count; first += REJECTS_A_STATEMENT)
+	if (!rejects->has_first)
+		remember_first(rejects);
+	for (int first = 0; first < rejects->count && rejects->use != LH_REJECT_FORGET;
+		 first += REJECTS_A_STATEMENT)
 		insert_slice(rejects, first, Min(REJECTS_A_STATEMENT, rejects->count - first));
 	rejects->count = 0;
 	rejects->capacity = 0;
 	rejects->items = NULL;
 	MemoryContextReset(rejects->context);
+}
+
+/*
+ * remember_first copies what a limit may have to say; records are rejected in
+ * their order.
+ */
+static void
+remember_first(LhRejects *rejects)
+{
+	const Reject *item = &rejects->items[0];
+	LhFirstReject *first = &rejects->first;
+	int			length = pg_mbcliplen(item->message, strlen(item->message),
+									  sizeof(first->message) - 1);
+
+	rejects->has_first = true;
+	first->line = item->line;
+	first->stage = item->stage;
+	first->sqlstate = item->sqlstate;
+	memcpy(first->message, item->message, length);
+	first->message[length] = '\0';
+	strlcpy(first->column, item->column ? item->column : "", sizeof(first->column));
 }
 
 /*
@@ -162,12 +211,13 @@ make_column(Datum *values, bool *nulls, int count, Oid type)
 {
 	int			dims[1] = {count};
 	int			bounds[1] = {1};
-	bool		by_value = (type == INT8OID || type == INT4OID);
+	int16		length;
+	bool		by_value;
+	char		alignment;
 
+	get_typlenbyvalalign(type, &length, &by_value, &alignment);
 	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, bounds, type,
-											  type == INT8OID ? 8 : type == INT4OID ? 4 : -1,
-											  by_value,
-											  type == INT8OID ? TYPALIGN_DOUBLE : TYPALIGN_INT));
+											  length, by_value, alignment));
 }
 
 static Datum
@@ -181,16 +231,17 @@ static void
 insert_slice(LhRejects *rejects, int first, int count)
 {
 	static const Oid column_types[REJECT_COLUMNS] = {INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID,
-		BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
+		BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID};
 	static const Oid types[] = {INT4OID, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
-		INT4ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID};
+		INT4ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+	BOOLARRAYOID, TEXTOID};
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse reject slice",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext oldcontext = MemoryContextSwitchTo(context);
 	Datum	   *values[REJECT_COLUMNS];
 	bool	   *nulls[REJECT_COLUMNS];
-	Datum		arguments[3 + REJECT_COLUMNS];
-	char		argument_nulls[3 + REJECT_COLUMNS + 1];
+	Datum		arguments[4 + REJECT_COLUMNS];
+	char		argument_nulls[4 + REJECT_COLUMNS + 1];
 	LhCatalog	catalog;
 
 	for (int c = 0; c < REJECT_COLUMNS; c++)
@@ -216,23 +267,27 @@ insert_slice(LhRejects *rejects, int first, int count)
 		values[7][i] = CStringGetTextDatum(unpack_sql_state(item->sqlstate));
 		values[8][i] = CStringGetTextDatum(item->message);
 		values[9][i] = text_or_null(item->column, &nulls[9][i]);
+		values[10][i] = BoolGetDatum(item->raw_cut);
 	}
 	memset(argument_nulls, ' ', sizeof(argument_nulls));
 	arguments[0] = Int32GetDatum(rejects->source_id);
 	arguments[1] = Int64GetDatum(rejects->load_id);
 	arguments[2] = Int64GetDatum(rejects->file_id);
 	argument_nulls[2] = rejects->file_id == 0 ? 'n' : ' ';
-	argument_nulls[3 + REJECT_COLUMNS] = '\0';
+	argument_nulls[4 + REJECT_COLUMNS] = '\0';
 	for (int c = 0; c < REJECT_COLUMNS; c++)
 		arguments[3 + c] = make_column(values[c], nulls[c], count, column_types[c]);
+	arguments[3 + REJECT_COLUMNS] = CStringGetTextDatum(rejects->use == LH_REJECT_DROPPED ? "dropped" : "open");
 
 	lh_catalog_begin(&catalog);
 	lh_catalog_run("INSERT INTO lakehouse.reject (source_id, load_id, file_id, line, byte_offset, topic,"
-				   " \"partition\", \"offset\", raw, stage, sqlstate, message, column_name)"
-				   " SELECT $1, $2, $3, r.* FROM ROWS FROM (pg_catalog.unnest($4), pg_catalog.unnest($5),"
+				   " \"partition\", \"offset\", raw, stage, sqlstate, message, column_name,"
+				   " raw_cut, state)"
+				   " SELECT $1, $2, $3, r.*, $15 FROM ROWS FROM (pg_catalog.unnest($4), pg_catalog.unnest($5),"
 				   " pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9),"
-				   " pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13)) r",
-				   3 + REJECT_COLUMNS, types, arguments, argument_nulls);
+				   " pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13),"
+				   " pg_catalog.unnest($14)) r",
+				   4 + REJECT_COLUMNS, types, arguments, argument_nulls);
 	lh_catalog_end(&catalog);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextDelete(context);

@@ -162,6 +162,24 @@ lh_writer_write(LhWriter *writer, const LhRecords *records)
 	lh_rejects_flush(writer->rejects);
 }
 
+void
+lh_writer_set_reject_use(LhWriter *writer, LhRejectUse use)
+{
+	lh_rejects_set_use(writer->rejects, use);
+}
+
+LhWriteCounts
+lh_writer_counts(const LhWriter *writer)
+{
+	return writer->counts;
+}
+
+const LhFirstReject *
+lh_writer_first_reject(const LhWriter *writer)
+{
+	return lh_rejects_first(writer->rejects);
+}
+
 LhWriteCounts
 lh_writer_end_load(LhWriter *writer)
 {

@@ -5,6 +5,7 @@
 #ifndef LH_WRITER_H
 #define LH_WRITER_H
 
+#include "bronze/reject.h"
 #include "source/record.h"
 #include "utils/relcache.h"
 
@@ -36,6 +37,14 @@ extern void lh_writer_begin_load(LhWriter *writer, int64 load_id, int64 file_id)
 
 /* stores a batch: rows into the table, bad records into lakehouse.reject */
 extern void lh_writer_write(LhWriter *writer, const LhRecords *records);
+
+/* what becomes of the rejects of the following batches */
+extern void lh_writer_set_reject_use(LhWriter *writer, LhRejectUse use);
+
+/* so far, since lh_writer_begin_load (rows that are still buffered are in); and
+ * the first reject of them, or NULL */
+extern LhWriteCounts lh_writer_counts(const LhWriter *writer);
+extern const LhFirstReject *lh_writer_first_reject(const LhWriter *writer);
 
 /* flushes what is buffered; counts since lh_writer_begin_load */
 extern LhWriteCounts lh_writer_end_load(LhWriter *writer);

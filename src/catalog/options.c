@@ -165,6 +165,34 @@ lh_options_int(Jsonb *options, const char *name, int64 missing, int64 minimum, i
 }
 
 /*
+ * lh_options_real reads a number between the two limits, written as JSON number
+ * or as text.
+ */
+double
+lh_options_real(Jsonb *options, const char *name, double missing, double minimum, double maximum)
+{
+	JsonbValue *value = find_option(options, name);
+	char	   *text = NULL;
+	char	   *end;
+	double		result;
+
+	if (value == NULL)
+		return missing;
+	if (value->type == jbvNumeric)
+		text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	else if (value->type == jbvString)
+		text = pnstrdup(value->val.string.val, value->val.string.len);
+
+	errno = 0;
+	result = text == NULL ? 0 : strtod(text, &end);
+	/* written so that NaN is refused */
+	if (text == NULL || errno != 0 || end == text || *end != '\0' ||
+		!(result >= minimum && result <= maximum))
+		refuse_value(name, psprintf("a number from %g to %g", minimum, maximum));
+	return result;
+}
+
+/*
  * lh_options_text reads a text; the result is the caller's (a copy of "missing"
  * if that is not NULL).
  */

@@ -17,6 +17,8 @@ extern const char *lh_options_closest(const char *name, const char *const *allow
 extern bool lh_options_bool(Jsonb *options, const char *name, bool missing);
 extern int64 lh_options_int(Jsonb *options, const char *name, int64 missing,
 							int64 minimum, int64 maximum);
+extern double lh_options_real(Jsonb *options, const char *name, double missing,
+							 double minimum, double maximum);
 extern char *lh_options_text(Jsonb *options, const char *name, const char *missing);
 
 #endif							/* LH_OPTIONS_H */

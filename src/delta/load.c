@@ -94,9 +94,9 @@ void
 lh_load_record(const LhLoad *load)
 {
 	static const Oid types[] = {INT8OID, OIDOID, TEXTOID, INT4OID, INT4OID, INT8OID,
-		INT8OID, INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, OIDOID, TIMESTAMPTZOID};
-	Datum		values[14];
-	char		nulls[15] = "              ";
+		INT8OID, INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, OIDOID, TIMESTAMPTZOID, TEXTOID};
+	Datum		values[15];
+	char		nulls[16] = "               ";
 	LhCatalog	catalog;
 
 	values[0] = Int64GetDatum(load->load_id);
@@ -114,6 +114,7 @@ lh_load_record(const LhLoad *load)
 	/* the role that writes, which is not the identity of this statement */
 	values[12] = ObjectIdGetDatum(GetUserId());
 	values[13] = TimestampTzGetDatum(load->started);
+	values[14] = load->header ? CStringGetTextDatum(load->header) : (Datum) 0;
 
 	if (load->source_id == 0)
 		nulls[3] = 'n';
@@ -121,8 +122,12 @@ lh_load_record(const LhLoad *load)
 		nulls[4] = 'n';
 	if (load->kind != LH_LOAD_FILE)
 		nulls[5] = nulls[6] = nulls[7] = 'n';
+	if (load->first_position < 0)
+		nulls[6] = nulls[7] = 'n';
 	if (load->offsets == NULL)
 		nulls[8] = 'n';
+	if (load->header == NULL)
+		nulls[14] = 'n';
 	if (load->rows < 0)
 		nulls[9] = 'n';
 	if (load->bytes < 0)
@@ -130,9 +135,9 @@ lh_load_record(const LhLoad *load)
 
 	lh_catalog_begin(&catalog);
 	lh_catalog_run("INSERT INTO lakehouse.load (load_id, relation, kind, source_id, flow_id, file_id,"
-				   " first_position, last_position, offsets, rows, rejected, bytes, role, started)"
-				   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::pg_catalog.jsonb, $10, $11, $12, $13, $14)",
-				   14, types, values, nulls);
+				   " first_position, last_position, offsets, rows, rejected, bytes, role, started, header)"
+				   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::pg_catalog.jsonb, $10, $11, $12, $13, $14, $15)",
+				   15, types, values, nulls);
 	if (load->rows != 0)
 		enqueue(load->relation, load->load_id);
 	lh_catalog_end(&catalog);

@@ -24,13 +24,15 @@ typedef struct LhLoad
 	int32		source_id;		/* 0 = none */
 	int32		flow_id;		/* 0 = none */
 	int64		file_id;		/* 0 = none */
-	int64		first_position; /* file: bytes [first, last) */
+	int64		first_position; /* file: bytes [first, last); -1 = rejects of it
+								 * that were replayed */
 	int64		last_position;
 	const char *offsets;		/* kafka: json text, or NULL */
 	int64		rows;			/* -1 = not counted */
 	int64		rejected;
 	int64		bytes;			/* -1 = not known */
 	TimestampTz started;
+	const char *header;			/* file: CSV header that its rejects need, or NULL */
 } LhLoad;
 
 /* the column that every managed table carries */

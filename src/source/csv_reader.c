@@ -605,6 +605,9 @@ csv_place(void *reader, int i, LhPlace *place)
 	place->raw_length = record->end - record->start;
 	if (record->fault == LH_CSV_TOO_LONG)
 		place->raw_length = Min(place->raw_length, RAW_KEPT);
+	/* a line end may have been taken off */
+	place->cut = (csv->jump || record->fault == LH_CSV_TOO_LONG) &&
+		place->raw_length + 2 >= RAW_KEPT;
 }
 
 /* --------------------------------------------------------------- others */

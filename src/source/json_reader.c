@@ -287,6 +287,7 @@ json_place(void *reader, int i, LhPlace *place)
 	place->byte_offset = json->input.offset + record->start;
 	place->raw = json->input.data + record->start;
 	place->raw_length = record->length;
+	place->cut = record->too_long && record->length >= RAW_KEPT;
 }
 
 /* --------------------------------------------------------------- others */

@@ -25,6 +25,7 @@ typedef struct LhPlace
 	int64		offset;
 	const char *raw;			/* the record as it stood */
 	Size		raw_length;
+	bool		cut;			/* raw is only its beginning */
 } LhPlace;
 
 typedef struct LhRecords
