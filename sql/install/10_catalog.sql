@@ -41,10 +41,16 @@ CREATE TABLE lakehouse.file (
     file_id       bigint PRIMARY KEY DEFAULT pg_catalog.nextval('lakehouse.file_id_seq'),
     source_id     integer NOT NULL,
     path          text NOT NULL,              -- beneath the server's directory
+    version       integer NOT NULL DEFAULT 1, -- a changed file that is loaded as a whole again is another entry
     size          bigint NOT NULL,
     mtime         timestamptz NOT NULL,
     mtime_ns      bigint NOT NULL,            -- epoch nanoseconds: timestamptz is coarser than the file system
-    state         text NOT NULL CHECK (state IN ('discovered', 'loading', 'loaded', 'failed', 'skipped', 'changed')),
+    hash          bigint,                     -- of the bytes up to "position"
+    hash_blocks   bigint,                     -- of the whole blocks among them, to go on from
+    seen_size     bigint,                     -- what a listing found that the entry does not have yet
+    seen_mtime_ns bigint,
+    state         text NOT NULL CHECK (state IN ('discovered', 'loading', 'loaded', 'failed', 'skipped', 'changed', 'superseded', 'replaced', 'undone')),
+    replaces      boolean NOT NULL DEFAULT false, -- rows of earlier versions go when this one is loaded
     "position"    bigint NOT NULL DEFAULT 0,  -- bytes already loaded (resume position)
     line          bigint NOT NULL DEFAULT 0,  -- lines already loaded
     header        text,                       -- CSV header line of a file that is loaded in parts
@@ -56,8 +62,10 @@ CREATE TABLE lakehouse.file (
     retry_at      timestamptz,
     discovered    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     loaded        timestamptz,
-    UNIQUE (source_id, path)
+    ended         timestamptz                 -- when another version took its place
 );
+CREATE UNIQUE INDEX file_path ON lakehouse.file (source_id, path) WHERE ended IS NULL;
+CREATE INDEX file_ended ON lakehouse.file (source_id, path, version) WHERE ended IS NOT NULL;
 CREATE INDEX file_waiting ON lakehouse.file (source_id, mtime_ns, path) WHERE state IN ('discovered', 'loading', 'failed');
 
 CREATE TABLE lakehouse.kafka_offset (
@@ -123,8 +131,10 @@ CREATE TABLE lakehouse.load (
     header         text,                      -- file: its CSV header, if records of the load were rejected
     role           regrole NOT NULL,          -- who wrote it
     started        timestamptz NOT NULL,
-    finished       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+    finished       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    undone         timestamptz                -- when its rows and rejects were taken back
 );
+CREATE INDEX load_file ON lakehouse.load (file_id) WHERE file_id IS NOT NULL;
 CREATE INDEX load_relation ON lakehouse.load (relation, load_id);
 CREATE INDEX load_source ON lakehouse.load (source_id, load_id) WHERE source_id IS NOT NULL;
 

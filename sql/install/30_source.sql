@@ -7,7 +7,7 @@ CREATE FUNCTION lakehouse.create_source(
 RETURNS void AS 'MODULE_PATHNAME', 'lakehouse_create_source'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION lakehouse.create_source(text, text, text, text, text, text[], jsonb, text, boolean) IS
-'makes a source: files that match a path beneath a landing directory, or topics of a Kafka cluster, into one bronze table. Options: those of the format (csv, json) or of Kafka, and for files "metadata" (object: target column -> file_path, file_name, file_size, file_mtime, line, byte_offset, load_time or source) and "settle_ms" (a file must have been unchanged for so long; default 500 when continuous, otherwise 0), "compression" (auto or none) and "max_decompressed_size" (bytes that a compressed file may stand for), "mode" (permissive, the default: bad records become open rejects; dropmalformed: they become dropped rejects; failfast: the first one fails its file), "max_rejects" (bad records that a file may have) and "max_reject_ratio" (part of its records, 0 to 1); a file that a limit fails is stored not at all. Trigger: available_now (read by run_source, jobs and lakehouse.run) or continuous (by a background worker). With replace => true an existing source gets the new definition and keeps its ledger and positions. The caller owns the source, must own the target and have USAGE of the server. Errors: 22023 (argument or option), 42501 (privilege), 42704 (server), 42710 (exists), 42809 (no table), 42P01 (no target)';
+'makes a source: files that match a path beneath a landing directory, or topics of a Kafka cluster, into one bronze table. Options: those of the format (csv, json) or of Kafka, and for files "metadata" (object: target column -> file_path, file_name, file_size, file_mtime, line, byte_offset, load_time or source) and "settle_ms" (a file must have been unchanged for so long; default 500 when continuous, otherwise 0), "on_change" (what to do when size or modification time of a loaded file change: ignore, the default: nothing is loaded from it and file_status shows it as changed; error: the source stops and names what was loaded; append_again: the whole file is loaded, rows already loaded stay; replace: the whole file is loaded and the rows and rejects of its earlier versions go in the same transaction; tail: what was added is loaded if a hash of the bytes loaded before is unchanged and they end with a line, otherwise changed), "compression" (auto or none) and "max_decompressed_size" (bytes that a compressed file may stand for), "mode" (permissive, the default: bad records become open rejects; dropmalformed: they become dropped rejects; failfast: the first one fails its file), "max_rejects" (bad records that a file may have) and "max_reject_ratio" (part of its records, 0 to 1); a file that a limit fails is stored not at all. Trigger: available_now (read by run_source, jobs and lakehouse.run) or continuous (by a background worker). With replace => true an existing source gets the new definition and keeps its ledger and positions. The caller owns the source, must own the target and have USAGE of the server. Errors: 22023 (argument or option), 42501 (privilege), 42704 (server), 42710 (exists), 42809 (no table), 42P01 (no target)';
 
 CREATE FUNCTION lakehouse.alter_source(
     name text, trigger text DEFAULT NULL, options jsonb DEFAULT NULL, path text DEFAULT NULL,
@@ -50,3 +50,28 @@ RETURNS record AS 'MODULE_PATHNAME', 'lakehouse_replay_rejects'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION lakehouse.replay_rejects(text, bigint[], bigint, bigint) IS
 'reads the kept bytes of rejects of a file source once more, as the source and its target are defined now, in the caller''s transaction and as the source''s owner. Takes the open rejects (lakehouse.reject_status), or those named by number (dropped ones too), or those of one load, at most max_records in the order of loads. What can be stored now becomes rows of a new load of the same file, and its reject is resolved: never replayed again. What is still bad keeps its reject with the new reason. Returns rejects resolved, still bad, and refused because only the beginning of the record was kept, and loads made. Owner only. Errors: 0A000 (Kafka: key and headers of a reject are not kept), 22023, 40001 (another transaction resolved them), 42501, 42701, 42703 and 42P10 (the header of the file does not fit the table), 42704 (no such source), 55000 (target gone)';
+
+CREATE FUNCTION lakehouse.reingest_file(source text, path text)
+RETURNS void AS 'MODULE_PATHNAME', 'lakehouse_reingest_file'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION lakehouse.reingest_file(text, text) IS
+'makes a file that the source has seen wait as a new version, whatever its state; the next run loads it as a whole and takes back, in the same transaction, the rows and rejects of its earlier versions. If it cannot be read, they stay. Path as in file_status. Owner of the source only. Errors: 22004 (argument missing), 42501, 42704 (no such source or file), 42809 (a Kafka source)';
+
+CREATE FUNCTION lakehouse.skip_file(source text, path text)
+RETURNS void AS 'MODULE_PATHNAME', 'lakehouse_skip_file'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION lakehouse.skip_file(text, text) IS
+'leaves a file alone until reingest_file, also if it changes; rows already loaded from it stay. A path that the source has not seen yet is skipped when it comes, with a notice now. Owner of the source only. Errors: 22004 (argument missing), 22023 (no path beneath the directory), 42501, 42704 (no such source), 42809 (a Kafka source)';
+
+CREATE FUNCTION lakehouse.undo_file(source text, path text)
+RETURNS bigint AS 'MODULE_PATHNAME', 'lakehouse_undo_file'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION lakehouse.undo_file(text, text) IS
+'deletes the rows and rejects of all versions of a file and returns the number of rows deleted; the file is not loaded again until reingest_file. The rows are deleted as the source''s owner by a plain DELETE: triggers fire, flows of mode aggregate recompute the groups concerned with their next run, and flows of other modes keep what they made of the rows. Owner of the source only. Errors: 22004 (argument missing), 42501 (also: the owner may not delete from the target), 42704 (no such source or file), 42809 (a Kafka source)';
+
+CREATE FUNCTION lakehouse.verify_files(
+    source text, OUT path text, OUT ok boolean, OUT detail text)
+RETURNS SETOF record AS 'MODULE_PATHNAME', 'lakehouse_verify_files'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION lakehouse.verify_files(text) IS
+'reads the loaded bytes of each file of a source once more and compares their hash with the one in the ledger: this finds a file that was rewritten with the same size and modification time, which a listing cannot see. ok is NULL for a file that cannot be opened, for example because it was removed. The hash (64 bits) finds accidents, not forgeries. Owner of the source only. Errors: 22004 (argument missing), 42501, 42704 (no such source), 42809 (a Kafka source), 55000 (server gone)';

@@ -85,7 +85,8 @@ COMMENT ON COLUMN lakehouse.source_status.retry_at IS 'not tried again by a work
 
 CREATE VIEW lakehouse.file_status WITH (security_barrier) AS
 SELECT s.name AS source, f.file_id, f.path, f.state, f.size, f.mtime, f."position", f.line,
-       f.rows, f.rejected, f.attempts, f.sqlstate, f.error, f.retry_at, f.discovered, f.loaded
+       f.rows, f.rejected, f.attempts, f.sqlstate, f.error, f.retry_at, f.discovered, f.loaded,
+       f.version, f.hash, f.ended
   FROM lakehouse.file f
   JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) f.source_id
  WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
@@ -93,7 +94,7 @@ COMMENT ON VIEW lakehouse.file_status IS 'files of the sources that the current 
 COMMENT ON COLUMN lakehouse.file_status.source IS 'name of the source';
 COMMENT ON COLUMN lakehouse.file_status.file_id IS 'number of the file';
 COMMENT ON COLUMN lakehouse.file_status.path IS 'path beneath the directory of the server; bytes that are no character are written \xHH';
-COMMENT ON COLUMN lakehouse.file_status.state IS 'discovered (waits), loading (a part is loaded), loaded, failed (tried again at retry_at), skipped (no regular file, unusable name, or gone) or changed (another file now than what was loaded)';
+COMMENT ON COLUMN lakehouse.file_status.state IS 'discovered (waits), loading (a part is loaded), loaded, failed (tried again at retry_at), skipped (no regular file, unusable name, or gone; or by skip_file, without a SQLSTATE), changed (another file now than what was loaded), undone (by undo_file), or, of an earlier version, superseded (its rows are there) or replaced (its rows were taken back)';
 COMMENT ON COLUMN lakehouse.file_status.size IS 'bytes, of the version that was or will be loaded';
 COMMENT ON COLUMN lakehouse.file_status.mtime IS 'modification time of that version (microseconds)';
 COMMENT ON COLUMN lakehouse.file_status."position" IS 'bytes loaded so far';
@@ -106,13 +107,16 @@ COMMENT ON COLUMN lakehouse.file_status.error IS 'why it is failed, skipped or c
 COMMENT ON COLUMN lakehouse.file_status.retry_at IS 'when a continuous source tries it again';
 COMMENT ON COLUMN lakehouse.file_status.discovered IS 'when this version was first seen';
 COMMENT ON COLUMN lakehouse.file_status.loaded IS 'when it was loaded to the end';
+COMMENT ON COLUMN lakehouse.file_status.version IS 'version of the path: each that is loaded as a whole is a row of its own';
+COMMENT ON COLUMN lakehouse.file_status.hash IS 'hash of the first "position" bytes; NULL if nothing was loaded';
+COMMENT ON COLUMN lakehouse.file_status.ended IS 'when a later version took its place; NULL for the present one';
 
 CREATE VIEW lakehouse.load_status WITH (security_barrier) AS
 SELECT l.load_id,
        CASE WHEN c.oid IS NULL THEN NULL
             ELSE pg_catalog.format('%I.%I', n.nspname, c.relname) END AS target,
        l.kind, s.name AS source, w.name AS flow, f.path AS file, l.first_position, l.last_position,
-       l.offsets, l.rows, l.rejected, l.bytes, l.role, l.started, l.finished
+       l.offsets, l.rows, l.rejected, l.bytes, l.role, l.started, l.finished, l.undone
   FROM lakehouse.load l
   LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.relation
   LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
@@ -136,6 +140,7 @@ COMMENT ON COLUMN lakehouse.load_status.bytes IS 'input bytes; NULL if not known
 COMMENT ON COLUMN lakehouse.load_status.role IS 'role that wrote it';
 COMMENT ON COLUMN lakehouse.load_status.started IS 'when it began';
 COMMENT ON COLUMN lakehouse.load_status.finished IS 'when it was written, shortly before its commit';
+COMMENT ON COLUMN lakehouse.load_status.undone IS 'when its rows and rejects were taken back, by undo_file or by a later version of the file; NULL otherwise';
 
 CREATE VIEW lakehouse.reject_status WITH (security_barrier) AS
 SELECT r.reject_id, s.name AS source, w.name AS flow, r.load_id, f.path AS file, r.line, r.byte_offset,

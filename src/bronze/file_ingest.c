@@ -28,9 +28,12 @@
 #include "utils/resowner.h"
 #include "utils/timestamp.h"
 
+#include "bronze/file_change.h"
+#include "bronze/file_hash.h"
 #include "bronze/file_ingest.h"
 #include "bronze/file_ledger.h"
 #include "bronze/file_metadata.h"
+#include "bronze/file_options.h"
 #include "bronze/ingest.h"
 #include "bronze/reject_limit.h"
 #include "bronze/writer.h"
@@ -50,8 +53,6 @@
 /* a continuous source spends at most one part in this many on listing */
 #define LISTING_SHARE 10
 
-#define DEFAULT_SETTLE_MS 500
-
 /* time between two looks when something should wait and does not */
 #define MIN_PAUSE_US 10000
 
@@ -59,7 +60,7 @@ typedef struct FileIngest
 {
 	LhIngest	base;
 	bool		continuous;
-	int64		settle_us;		/* how long a file must have been unchanged */
+	LhFileOptions options;
 	const LhReaderRoutine *reader;
 	Jsonb	   *reader_options; /* without those that are ours */
 	LhInflateOptions inflate;
@@ -91,6 +92,7 @@ typedef struct FileBatch
 	int64		rows_left;
 	int64		bytes_left;
 	int64		touched;		/* ledger entries that changed */
+	const char *changed;		/* why the file in hand cannot be continued */
 } FileBatch;
 
 /* How the read of a part ended. */
@@ -103,6 +105,8 @@ typedef enum Outcome
 } Outcome;
 
 static void check_server_owner(Oid server);
+static const char *changed_prefix(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor);
+static void put_off(LhLedgerFile *file, LhDescriptor *descriptor);
 static void read_listing(FileBatch *batch);
 static void take_file(FileBatch *batch, LhLedgerFile *file);
 static void set_aside_unopened(const LhLedgerFile *file, int error);
@@ -117,33 +121,15 @@ static Outcome read_part(FileBatch *batch, const LhLedgerFile *file,
 void
 lh_file_source_validate(const char *format, Jsonb *options, TupleDesc tupdesc)
 {
+	LhFileOptions parsed;
 	LhInflateOptions inflate;
 	LhRejectLimit limit;
 
-	(void) lh_options_int(options, "settle_ms", 0, 0, INT_MAX);
-	(void) lh_file_metadata_parse(options, tupdesc, NULL);
+	lh_file_options_parse(options, false, &parsed);
 	lh_inflate_options_parse(options, &inflate);
 	lh_reject_limit_parse(options, &limit);
+	(void) lh_file_metadata_parse(options, tupdesc, NULL);
 	lh_reader_find(format)->validate(lh_file_reader_options(options), tupdesc);
-}
-
-/*
- * lh_file_reader_options returns the options without those that concern the file and
- * not its format.
- */
-Jsonb *
-lh_file_reader_options(Jsonb *options)
-{
-	static const char *const ours[] = {"metadata", "settle_ms"};
-	Datum		result = JsonbPGetDatum(options);
-
-	for (int i = 0; i < lengthof(ours); i++)
-		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(ours[i]));
-	for (int i = 0; lh_inflate_option_names[i] != NULL; i++)
-		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(lh_inflate_option_names[i]));
-	for (int i = 0; lh_reject_limit_option_names[i] != NULL; i++)
-		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(lh_reject_limit_option_names[i]));
-	return DatumGetJsonbP(result);
 }
 
 static LhIngest *
@@ -153,8 +139,7 @@ file_open(const LhSource *source, bool continuous)
 	Jsonb	   *options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(source->options)));
 
 	ingest->continuous = continuous;
-	ingest->settle_us = 1000 * lh_options_int(options, "settle_ms",
-											  continuous ? DEFAULT_SETTLE_MS : 0, 0, INT_MAX);
+	lh_file_options_parse(options, continuous, &ingest->options);
 	ingest->reader = lh_reader_find(source->format);
 	if (ingest->reader == NULL)
 		ereport(ERROR,
@@ -210,8 +195,7 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 	batch.files_left = lh_batch_files;
 	batch.rows_left = lh_batch_rows;
 	batch.bytes_left = (int64) lh_batch_bytes * 1024;
-	check_server_owner(source->server);
-	batch.root = lh_directory_open(lh_server_directory(source->server));
+	batch.root = lh_file_root_open(source->server);
 	if (ingest->continuous ? batch.seen_before >= ingest->next_listing : !ingest->listed)
 		read_listing(&batch);
 	if (ingest->continuous)
@@ -227,7 +211,7 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 		MemoryContextReset(file_context);
 		MemoryContextSwitchTo(file_context);
 		found = lh_ledger_next(source->source_id, &ingest->cursor,
-							   Min(batch.seen_before, GetCurrentTimestamp() - ingest->settle_us),
+							   Min(batch.seen_before, GetCurrentTimestamp() - ingest->options.settle_us),
 							   ingest->continuous, &file);
 		if (!found)
 			break;
@@ -238,7 +222,7 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 		lh_writer_close(batch.writer);
 	if (ingest->continuous && !found)
 	{
-		TimestampTz due = lh_ledger_next_due(source->source_id, ingest->settle_us);
+		TimestampTz due = lh_ledger_next_due(source->source_id, ingest->options.settle_us);
 
 		ingest->next_look = Min(ingest->next_listing,
 								Max(due, GetCurrentTimestamp() + MIN_PAUSE_US));
@@ -246,6 +230,16 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextDelete(context);
 	return found || batch.touched > 0;
+}
+
+/*
+ * lh_file_root_open opens the directory of a server for the current user.
+ */
+LhDescriptor *
+lh_file_root_open(Oid server)
+{
+	check_server_owner(server);
+	return lh_directory_open(lh_server_directory(server));
 }
 
 /*
@@ -282,6 +276,7 @@ enter_chunk(ListingChunk *chunk)
 
 	if (chunk->count > 0)
 		chunk->batch->touched += lh_ledger_enter(chunk->batch->ingest->base.source->source_id,
+												 chunk->batch->ingest->options.on_change,
 												 chunk->listed, chunk->count);
 	chunk->count = 0;
 	MemoryContextSwitchTo(oldcontext);
@@ -370,8 +365,9 @@ take_file(FileBatch *batch, LhLedgerFile *file)
 	{
 		same = file->size == descriptor->status.st_size &&
 			file->mtime_ns == lh_file_mtime_ns(&descriptor->status);
+		batch->changed = NULL;
 		/* a look at hand is as good as one that was listed, unless it must settle */
-		if (same || (file->position == 0 && ingest->settle_us == 0))
+		if (same || (file->position == 0 && ingest->options.settle_us == 0))
 			outcome = load_part(batch, file, descriptor, &error);
 		if (outcome == OUTCOME_FAILED)
 		{
@@ -379,25 +375,64 @@ take_file(FileBatch *batch, LhLedgerFile *file)
 							 error->hint ? psprintf("%s (%s)", error->message, error->hint) : error->message);
 			batch->counts->failed_files++;
 		}
-		else if (outcome == OUTCOME_CHANGED && file->position > 0)
+		else if (batch->changed != NULL || (outcome == OUTCOME_CHANGED && file->position > 0 && !file->continues))
 			lh_ledger_set_aside(file->file_id, "changed", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+								batch->changed ? batch->changed :
 								psprintf("the file changed after " INT64_FORMAT " bytes of it were loaded", file->position));
 		else if (outcome == OUTCOME_CHANGED)
-		{
-			struct stat status;
-
-			if (fstat(descriptor->fd, &status) == 0)
-				lh_ledger_seen_again(file->file_id, status.st_size, lh_file_mtime_ns(&status));
-		}
+			put_off(file, descriptor);
 		lh_descriptor_close(descriptor);
 	}
 	if (outcome == OUTCOME_PART)
 		return;
 	batch->files_left--;
 	ingest->cursor.started = true;
-	ingest->cursor.mtime_ns = file->mtime_ns;
+	ingest->cursor.mtime_ns = file->order_ns;
 	strlcpy(ingest->cursor_path, file->path, sizeof(ingest->cursor_path));
 	ingest->cursor.path = ingest->cursor_path;
+}
+
+/*
+ * put_off makes a file wait that is being written.
+ */
+static void
+put_off(LhLedgerFile *file, LhDescriptor *descriptor)
+{
+	struct stat status;
+
+	if (fstat(descriptor->fd, &status) == 0)
+		lh_ledger_seen_again(file->file_id, status.st_size, lh_file_mtime_ns(&status));
+}
+
+/*
+ * changed_prefix tells why a file cannot be continued behind what is loaded;
+ * NULL if it can.
+ */
+static const char *
+changed_prefix(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor)
+{
+	LhInflate  *inflate = NULL;
+	int64		blocks = 0;
+	char		last = '\n';
+
+	if (lh_file_hash(descriptor->fd, file->path, 0, file->position, &blocks) != file->hash)
+		return psprintf("the file was written anew: its first " INT64_FORMAT " bytes are not those that were loaded",
+						file->position);
+	if (!batch->ingest->reader->raw)
+		inflate = lh_inflate_open(descriptor->fd, file->path, descriptor->status.st_size,
+								  &batch->ingest->inflate);
+	if (inflate != NULL)
+	{
+		lh_inflate_close(inflate);
+		return "the file became longer, but it is compressed and cannot be continued";
+	}
+	if (batch->ingest->reader->raw && descriptor->status.st_size > file->position)
+		return "the file became longer, but it is one record as a whole and cannot be continued";
+	if (descriptor->status.st_size > file->position && file->position > 0 &&
+		pread(descriptor->fd, &last, 1, file->position - 1) == 1 && last != '\n' && last != '\r')
+		return psprintf("the file became longer, but its first " INT64_FORMAT " bytes, which are loaded, did not end with a line",
+						file->position);
+	return NULL;
 }
 
 /*
@@ -586,6 +621,10 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 	bool		at_end;
 
 	*reading = true;
+	if (file->continues && (batch->changed = changed_prefix(batch, file, descriptor)) != NULL)
+		return OUTCOME_CHANGED;
+	if (file->replaces)
+		(void) lh_file_take_back(source->source_id, file->path, file->file_id);
 	/* a file that was begun as it is goes on so */
 	if (!routine->raw && file->position == 0)
 		input.inflate = lh_inflate_open(input.fd, input.name, input.size, &batch->ingest->inflate);
@@ -596,21 +635,31 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 	lh_writer_begin_load(batch->writer, load.load_id, file->file_id);
 	batch->path = file->path;
 	lh_ledger_counts(file, &batch->loaded.rows, &batch->loaded.rejected);
+	/* what replaces rows does it at once */
 	at_end = copy_records(batch, reader, input.size,
-						  input.inflate != NULL || lh_reject_limit_is_set(&batch->ingest->limit),
+						  input.inflate != NULL || file->replaces ||
+						  lh_reject_limit_is_set(&batch->ingest->limit),
 						  &progress, reading);
 	lh_reject_limit_check(&batch->ingest->limit, file->path, batch->writer, &batch->loaded, at_end);
-	progress.header = at_end ? NULL : routine->header(reader);
+	/* a file that may be continued needs it then */
+	progress.header = at_end && batch->ingest->options.on_change != LH_CHANGE_TAIL
+		? NULL : routine->header(reader);
 	*reading = false;
 	written = lh_writer_end_load(batch->writer);
+
+	if (at_end)
+		progress.position = input.size;
+	*reading = true;
+	progress.hash_blocks = file->hash_blocks;
+	progress.hash = lh_file_hash(descriptor->fd, file->path, Min(file->position, input.size),
+								 Min(progress.position, input.size), &progress.hash_blocks);
+	*reading = false;
 
 	LH_FAULT("fstat");
 	if (fstat(descriptor->fd, &after) < 0 || !same_file(&descriptor->status, &after))
 		return OUTCOME_CHANGED;
 
 	progress.state = at_end ? "loaded" : "loading";
-	if (at_end)
-		progress.position = input.size;
 	progress.rows = load.rows = written.rows;
 	progress.rejected = load.rejected = written.rejected;
 	load.last_position = progress.position;

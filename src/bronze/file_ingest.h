@@ -6,12 +6,14 @@
 #define LH_FILE_INGEST_H
 
 #include "access/tupdesc.h"
+#include "bronze/file_options.h"
+#include "source/file_open.h"
 #include "utils/jsonb.h"
 
 /* raises for options that a file source of this format cannot have */
 extern void lh_file_source_validate(const char *format, Jsonb *options, TupleDesc tupdesc);
 
-/* the options without those that concern the file and not its format */
-extern Jsonb *lh_file_reader_options(Jsonb *options);
+/* the directory of a server, if its owner may read files; raises otherwise */
+extern LhDescriptor *lh_file_root_open(Oid server);
 
 #endif							/* LH_FILE_INGEST_H */

@@ -5,11 +5,17 @@
  * States and what follows: discovered (waits) -> loading (a part is loaded) ->
  * loaded; discovered or loading -> failed (cannot be read; tried again) ->
  * loading, loaded; skipped (no regular file, or gone) -> discovered when it
- * becomes one; loading or loaded -> changed (the file is another one now than
- * what was loaded: nothing is loaded from it until a person decides).
+ * becomes one; skipped by a person (no SQLSTATE) and undone stay so until
+ * lakehouse.reingest_file.
  *
- * Invariant: a path has one entry; size and mtime_ns of an entry that is
- * loading or loaded are those of the content that was loaded.
+ * A file that is loading or loaded and is another one now than what was loaded
+ * follows the source's option on_change: changed (nothing is loaded from it
+ * until a person decides); superseded, and another entry with the next version
+ * is discovered; or loading again, to go on behind what is loaded.
+ *
+ * Invariant: a path has one entry that has not ended; size, mtime_ns and hash
+ * of an entry that is loading or loaded are those of the content that was
+ * loaded.
  */
 #include "postgres.h"
 
@@ -29,10 +35,19 @@
 
 static Datum make_bigints(const int64 *values, int count);
 static Datum make_texts(char *const *values, int count);
-static uint64 find_different(int32 source_id, const LhListed *listed, char *const *paths, int count);
+static uint64 find_different(int32 source_id, LhOnChange on_change, const LhListed *listed,
+							 char *const *paths, int count);
 static int64 enter_new(int32 source_id, const LhListed *listed, char *const *paths,
 					   const int *which, int count);
-static int64 enter_changed(const int64 *ids, const LhListed *listed, const int *which, int count);
+static int64 refresh(const int64 *ids, const LhListed *listed, const int *which, int count);
+static int64 enter_changed(LhOnChange on_change, const int64 *ids, const LhListed *listed,
+						   const int *which, int count);
+static int64 mark_changed(int nargs, const Oid *types, const Datum *values);
+static int64 supersede(int nargs, const Oid *types, const Datum *values);
+static int64 go_on(int nargs, const Oid *types, const Datum *values);
+static void raise_changed(const LhListed *listed, int64 file_id);
+static void list_changes(const int64 *ids, const LhListed *listed, const int *which, int count,
+						 Datum *values);
 
 /*
  * lh_backoff_us doubles with each failure in a row.
@@ -60,16 +75,19 @@ begin(LhCatalog *catalog)
 /*
  * lh_ledger_enter compares a part of a listing with the ledger, and changes the
  * entries of new and changed files.  For files that are known nothing is
- * written.
+ * written.  With LH_CHANGE_ERROR a changed file raises 55000.
  */
 int64
-lh_ledger_enter(int32 source_id, const LhListed *listed, int count)
+lh_ledger_enter(int32 source_id, LhOnChange on_change, const LhListed *listed, int count)
 {
 	char	  **paths = palloc(sizeof(char *) * count);
 	int		   *new = palloc(sizeof(int) * count);
+	int		   *fresh = palloc(sizeof(int) * count);
+	int64	   *fresh_ids = palloc(sizeof(int64) * count);
 	int		   *changed = palloc(sizeof(int) * count);
 	int64	   *changed_ids = palloc(sizeof(int64) * count);
 	int			new_count = 0;
+	int			fresh_count = 0;
 	int			changed_count = 0;
 	LhCatalog	catalog;
 	uint64		different;
@@ -78,7 +96,7 @@ lh_ledger_enter(int32 source_id, const LhListed *listed, int count)
 	for (int i = 0; i < count; i++)
 		paths[i] = unconstify(char *, listed[i].path);
 	begin(&catalog);
-	different = find_different(source_id, listed, paths, count);
+	different = find_different(source_id, on_change, listed, paths, count);
 	for (uint64 row = 0; row < different; row++)
 	{
 		int			number = (int) lh_catalog_int64(row, 1, 0) - 1;
@@ -86,6 +104,11 @@ lh_ledger_enter(int32 source_id, const LhListed *listed, int count)
 
 		if (file_id == 0)
 			new[new_count++] = number;
+		else if (lh_catalog_int64(row, 3, 0) == 0)
+		{
+			fresh_ids[fresh_count] = file_id;
+			fresh[fresh_count++] = number;
+		}
 		else
 		{
 			changed_ids[changed_count] = file_id;
@@ -94,23 +117,27 @@ lh_ledger_enter(int32 source_id, const LhListed *listed, int count)
 	}
 	if (new_count > 0)
 		written += enter_new(source_id, listed, paths, new, new_count);
+	if (fresh_count > 0)
+		written += refresh(fresh_ids, listed, fresh, fresh_count);
 	if (changed_count > 0)
-		written += enter_changed(changed_ids, listed, changed, changed_count);
+		written += enter_changed(on_change, changed_ids, listed, changed, changed_count);
 	lh_catalog_end(&catalog);
 	return written;
 }
 
 /*
  * find_different runs the query that gives what is not in the ledger as it is
- * in the listing: number in the listing from 1, and the entry or NULL.
+ * in the listing: number in the listing from 1, the entry or NULL, and whether
+ * something of it may be loaded.
  */
 static uint64
-find_different(int32 source_id, const LhListed *listed, char *const *paths, int count)
+find_different(int32 source_id, LhOnChange on_change, const LhListed *listed,
+			   char *const *paths, int count)
 {
-	static const Oid types[] = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
+	static const Oid types[] = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BOOLOID, BOOLOID};
 	int64	   *sizes = palloc(sizeof(int64) * count);
 	int64	   *mtimes = palloc(sizeof(int64) * count);
-	Datum		values[4];
+	Datum		values[6];
 
 	for (int i = 0; i < count; i++)
 	{
@@ -122,18 +149,28 @@ find_different(int32 source_id, const LhListed *listed, char *const *paths, int 
 	values[1] = make_texts(paths, count);
 	values[2] = make_bigints(sizes, count);
 	values[3] = make_bigints(mtimes, count);
-	return lh_catalog_run("SELECT s.number, f.file_id"
+	/* files set aside under another policy are taken up by these */
+	values[4] = BoolGetDatum(on_change == LH_CHANGE_APPEND_AGAIN || on_change == LH_CHANGE_REPLACE ||
+							 on_change == LH_CHANGE_ERROR);
+	values[5] = BoolGetDatum(on_change == LH_CHANGE_TAIL);
+	return lh_catalog_run("SELECT s.number, f.file_id, f.begun::pg_catalog.int4"
 						  " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
 						  "      WITH ORDINALITY s(path, size, mtime_ns, number)"
-						  " LEFT JOIN LATERAL (SELECT o.file_id, o.size, o.mtime_ns, o.state FROM lakehouse.file o"
+						  " LEFT JOIN LATERAL (SELECT o.file_id, o.size, o.mtime_ns, o.seen_size, o.seen_mtime_ns, o.state, o.sqlstate,"
+						  "     o.\"position\" OPERATOR(pg_catalog.>) 0 OR o.state OPERATOR(pg_catalog.=) ANY ('{loading,loaded,changed}') AS begun"
+						  "   FROM lakehouse.file o"
 						  "   WHERE o.source_id OPERATOR(pg_catalog.=) $1"
-						  "     AND o.path OPERATOR(pg_catalog.=) s.path OFFSET 0) f ON true"
+						  "     AND o.path OPERATOR(pg_catalog.=) s.path AND o.ended IS NULL OFFSET 0) f ON true"
 						  " WHERE f.file_id IS NULL"
-						  "    OR (f.state OPERATOR(pg_catalog.<>) 'changed' AND s.size OPERATOR(pg_catalog.>=) 0"
-						  "        AND (f.size OPERATOR(pg_catalog.<>) s.size"
-						  "             OR f.mtime_ns OPERATOR(pg_catalog.<>) s.mtime_ns"
-						  "             OR f.state OPERATOR(pg_catalog.=) 'skipped'))",
-						  4, types, values, NULL);
+						  "    OR (s.size OPERATOR(pg_catalog.>=) 0 AND CASE"
+						  "        WHEN f.state OPERATOR(pg_catalog.=) 'undone' THEN false"
+						  "        WHEN f.state OPERATOR(pg_catalog.=) 'skipped' THEN f.sqlstate IS NOT NULL"
+						  "        WHEN f.state OPERATOR(pg_catalog.=) 'changed' AND $5 THEN true"
+						  "        WHEN $6 AND f.begun THEN coalesce(f.seen_size, f.size) OPERATOR(pg_catalog.<>) s.size"
+						  "             OR coalesce(f.seen_mtime_ns, f.mtime_ns) OPERATOR(pg_catalog.<>) s.mtime_ns"
+						  "        WHEN f.state OPERATOR(pg_catalog.=) 'changed' THEN false"
+						  "        ELSE f.size OPERATOR(pg_catalog.<>) s.size OR f.mtime_ns OPERATOR(pg_catalog.<>) s.mtime_ns END)",
+						  6, types, values, NULL);
 }
 
 /*
@@ -184,16 +221,140 @@ enter_new(int32 source_id, const LhListed *listed, char *const *paths,
 }
 
 /*
- * enter_changed updates entries of files that are not as they were.
+ * refresh updates entries of files of which nothing is loaded: what counts is
+ * what is there now.
  */
 static int64
-enter_changed(const int64 *ids, const LhListed *listed, const int *which, int count)
+refresh(const int64 *ids, const LhListed *listed, const int *which, int count)
 {
 	static const Oid types[] = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
+	Datum		values[3];
+
+	list_changes(ids, listed, which, count, values);
+	return (int64) lh_catalog_run("UPDATE lakehouse.file f SET state = 'discovered', size = s.size, mtime_ns = s.mtime_ns,"
+								  "  mtime = pg_catalog.to_timestamp(s.mtime_ns OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8),"
+								  "  discovered = pg_catalog.clock_timestamp(), attempts = 0,"
+								  "  sqlstate = NULL, error = NULL, retry_at = NULL"
+								  " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+								  "   s(file_id, size, mtime_ns)"
+								  " WHERE f.file_id OPERATOR(pg_catalog.=) s.file_id",
+								  3, types, values, NULL);
+}
+
+/*
+ * enter_changed updates entries of files that are not what was loaded.
+ */
+static int64
+enter_changed(LhOnChange on_change, const int64 *ids, const LhListed *listed,
+			  const int *which, int count)
+{
+	static const Oid types[] = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BOOLOID};
+	Datum		values[4];
+
+	list_changes(ids, listed, which, count, values);
+	switch (on_change)
+	{
+		case LH_CHANGE_ERROR:
+			raise_changed(&listed[which[0]], ids[0]);
+			break;
+		case LH_CHANGE_APPEND_AGAIN:
+		case LH_CHANGE_REPLACE:
+			values[3] = BoolGetDatum(on_change == LH_CHANGE_REPLACE);
+			return supersede(4, types, values);
+		case LH_CHANGE_TAIL:
+			return go_on(3, types, values);
+		case LH_CHANGE_IGNORE:
+			break;
+	}
+	return mark_changed(3, types, values);
+}
+
+/*
+ * mark_changed sets files aside.
+ */
+static int64
+mark_changed(int nargs, const Oid *types, const Datum *values)
+{
+	return (int64) lh_catalog_run("UPDATE lakehouse.file f SET state = 'changed', sqlstate = '55000', retry_at = NULL,"
+								  "  error = pg_catalog.format('the file changed after %s bytes of it were loaded: it had %s bytes and has %s bytes now',"
+								  "    f.\"position\", f.size, s.size)"
+								  " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+								  "   s(file_id, size, mtime_ns)"
+								  " WHERE f.file_id OPERATOR(pg_catalog.=) s.file_id",
+								  nargs, types, values, NULL);
+}
+
+/*
+ * supersede ends entries and makes others of the next version, whose first load
+ * takes the rows of the earlier ones back if $4.
+ */
+static int64
+supersede(int nargs, const Oid *types, const Datum *values)
+{
+	return (int64) lh_catalog_run("WITH o AS (UPDATE lakehouse.file f SET ended = pg_catalog.clock_timestamp(), retry_at = NULL,"
+								  "    state = CASE f.state WHEN 'undone' THEN f.state ELSE 'superseded' END,"
+								  "    sqlstate = NULL, error = NULL"
+								  "  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+								  "    s(file_id, size, mtime_ns)"
+								  "  WHERE f.file_id OPERATOR(pg_catalog.=) s.file_id"
+								  "  RETURNING f.source_id, f.path, f.version, s.size, s.mtime_ns)"
+								  " INSERT INTO lakehouse.file (source_id, path, version, size, mtime, mtime_ns, state, replaces)"
+								  " SELECT source_id, path, version OPERATOR(pg_catalog.+) 1, size,"
+								  "  pg_catalog.to_timestamp(mtime_ns OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8),"
+								  "  mtime_ns, 'discovered', $4 FROM o",
+								  nargs, types, values, NULL);
+}
+
+/*
+ * go_on lets files that have become longer wait, and sets others aside.  That
+ * the old bytes are still the same is looked at before they are loaded.
+ */
+static int64
+go_on(int nargs, const Oid *types, const Datum *values)
+{
+	return (int64) lh_catalog_run("UPDATE lakehouse.file f SET seen_size = s.size, seen_mtime_ns = s.mtime_ns,"
+								  "  discovered = pg_catalog.clock_timestamp(), retry_at = NULL, attempts = 0,"
+								  "  state = CASE WHEN s.size OPERATOR(pg_catalog.>=) f.\"position\" THEN 'loading' ELSE 'changed' END,"
+								  "  sqlstate = CASE WHEN s.size OPERATOR(pg_catalog.<) f.\"position\" THEN '55000' END,"
+								  "  error = CASE WHEN s.size OPERATOR(pg_catalog.<) f.\"position\" THEN"
+								  "    pg_catalog.format('the file changed after %s bytes of it were loaded: it had %s bytes and has %s bytes now',"
+								  "      f.\"position\", f.size, s.size) END"
+								  " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+								  "   s(file_id, size, mtime_ns)"
+								  " WHERE f.file_id OPERATOR(pg_catalog.=) s.file_id",
+								  nargs, types, values, NULL);
+}
+
+/*
+ * raise_changed names what was loaded of a file that is another one now.
+ */
+static void
+raise_changed(const LhListed *listed, int64 file_id)
+{
+	static const Oid types[] = {INT8OID};
+	Datum		value = Int64GetDatum(file_id);
+	int64		position;
+	int64		size;
+
+	lh_catalog_run("SELECT \"position\", size FROM lakehouse.file WHERE file_id OPERATOR(pg_catalog.=) $1",
+				   1, types, &value, NULL);
+	position = lh_catalog_int64(0, 1, 0);
+	size = lh_catalog_int64(0, 2, 0);
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("file \"%s\" changed after bytes 0 to " INT64_FORMAT " of it were loaded", listed->path, position),
+			 errdetail("It had " INT64_FORMAT " bytes and has " INT64_FORMAT " bytes now.", size, listed->size),
+			 errhint("Use lakehouse.reingest_file to load it again in place of its rows, lakehouse.skip_file to leave them as they are, or another value of option \"on_change\".")));
+}
+
+/*
+ * list_changes makes the arrays of entry, size and time.
+ */
+static void
+list_changes(const int64 *ids, const LhListed *listed, const int *which, int count, Datum *values)
+{
 	int64	   *sizes = palloc(sizeof(int64) * count);
 	int64	   *mtimes = palloc(sizeof(int64) * count);
-	Datum		values[3];
-	int64		changed;
 
 	for (int i = 0; i < count; i++)
 	{
@@ -203,28 +364,6 @@ enter_changed(const int64 *ids, const LhListed *listed, const int *which, int co
 	values[0] = make_bigints(ids, count);
 	values[1] = make_bigints(sizes, count);
 	values[2] = make_bigints(mtimes, count);
-
-	/* nothing of them is loaded yet: what counts is what is there now */
-	changed = (int64) lh_catalog_run("UPDATE lakehouse.file f SET state = 'discovered', size = s.size, mtime_ns = s.mtime_ns,"
-									 "  mtime = pg_catalog.to_timestamp(s.mtime_ns OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8),"
-									 "  discovered = pg_catalog.clock_timestamp(), attempts = 0,"
-									 "  sqlstate = NULL, error = NULL, retry_at = NULL"
-									 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
-									 "   s(file_id, size, mtime_ns)"
-									 " WHERE f.file_id OPERATOR(pg_catalog.=) s.file_id"
-									 "   AND f.state OPERATOR(pg_catalog.=) ANY ('{discovered,failed,skipped}')"
-									 "   AND f.\"position\" OPERATOR(pg_catalog.=) 0",
-									 3, types, values, NULL);
-	changed += (int64) lh_catalog_run("UPDATE lakehouse.file f SET state = 'changed', sqlstate = '55000', retry_at = NULL,"
-									  "  error = pg_catalog.format('the file changed after %s bytes of it were loaded: it had %s bytes and has %s bytes now',"
-									  "    f.\"position\", f.size, s.size)"
-									  " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
-									  "   s(file_id, size, mtime_ns)"
-									  " WHERE f.file_id OPERATOR(pg_catalog.=) s.file_id"
-									  "   AND (f.state OPERATOR(pg_catalog.=) ANY ('{loading,loaded}')"
-									  "        OR f.\"position\" OPERATOR(pg_catalog.>) 0)",
-									  3, types, values, NULL);
-	return changed;
 }
 
 static Datum
@@ -275,14 +414,16 @@ lh_ledger_next(int32 source_id, const LhLedgerCursor *cursor,
 	values[4] = BoolGetDatum(honour_retry);
 
 	begin(&catalog);
-	found = lh_catalog_run("SELECT file_id, path, size, mtime_ns,"
+	found = lh_catalog_run("SELECT file_id, path, coalesce(seen_size, size), coalesce(seen_mtime_ns, mtime_ns),"
 						   "   (\"position\" OPERATOR(pg_catalog.>) 0)::pg_catalog.int4,"
-						   "   \"position\", line, header, attempts, discovered"
+						   "   \"position\", line, header, attempts, discovered,"
+						   "   mtime_ns, (seen_size IS NOT NULL)::pg_catalog.int4, hash, hash_blocks, replaces::pg_catalog.int4"
 						   " FROM lakehouse.file"
 						   " WHERE source_id OPERATOR(pg_catalog.=) $1"
 						   "   AND state IN ('discovered', 'loading', 'failed')"
 						   "   AND (mtime_ns, path) OPERATOR(pg_catalog.>) ($2, $3)"
-						   "   AND (discovered OPERATOR(pg_catalog.<=) $4 OR state OPERATOR(pg_catalog.<>) 'discovered')"
+						   "   AND (discovered OPERATOR(pg_catalog.<=) $4"
+						   "        OR (state OPERATOR(pg_catalog.<>) 'discovered' AND seen_size IS NULL))"
 						   "   AND (NOT $5 OR retry_at IS NULL OR retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp())"
 						   " ORDER BY mtime_ns, path LIMIT 1 FOR UPDATE SKIP LOCKED",
 						   5, types, values, NULL) > 0;
@@ -300,6 +441,11 @@ lh_ledger_next(int32 source_id, const LhLedgerCursor *cursor,
 		file->header = lh_catalog_text(0, 8, context);
 		file->attempts = (int32) lh_catalog_int64(0, 9, 0);
 		file->discovered = DatumGetTimestampTz(lh_catalog_value(0, 10, &isnull));
+		file->order_ns = lh_catalog_int64(0, 11, 0);
+		file->continues = lh_catalog_int64(0, 12, 0) != 0;
+		file->hash = lh_catalog_int64(0, 13, 0);
+		file->hash_blocks = lh_catalog_int64(0, 14, 0);
+		file->replaces = lh_catalog_int64(0, 15, 0) != 0;
 	}
 	lh_catalog_end(&catalog);
 	return found;
@@ -359,9 +505,9 @@ void
 lh_ledger_progress(int64 file_id, const LhLedgerProgress *progress)
 {
 	static const Oid types[] = {INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID,
-		INT8OID, INT8OID};
-	Datum		values[9];
-	char		nulls[10] = "         ";
+		INT8OID, INT8OID, INT8OID, INT8OID};
+	Datum		values[11];
+	char		nulls[12] = "           ";
 	LhCatalog	catalog;
 
 	LH_FAULT("before-ledger");
@@ -375,15 +521,18 @@ lh_ledger_progress(int64 file_id, const LhLedgerProgress *progress)
 	nulls[6] = progress->header ? ' ' : 'n';
 	values[7] = Int64GetDatum(progress->rows);
 	values[8] = Int64GetDatum(progress->rejected);
+	values[9] = Int64GetDatum(progress->hash);
+	values[10] = Int64GetDatum(progress->hash_blocks);
 	begin(&catalog);
 	lh_catalog_run("UPDATE lakehouse.file SET state = $2, size = $3, mtime_ns = $4,"
+				   "  hash = $10, hash_blocks = $11, seen_size = NULL, seen_mtime_ns = NULL, replaces = false,"
 				   "  mtime = pg_catalog.to_timestamp($4 OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8),"
 				   "  \"position\" = $5, line = $6, header = $7,"
 				   "  rows = rows OPERATOR(pg_catalog.+) $8, rejected = rejected OPERATOR(pg_catalog.+) $9,"
 				   "  attempts = 0, sqlstate = NULL, error = NULL, retry_at = NULL,"
 				   "  loaded = CASE $2 WHEN 'loaded' THEN pg_catalog.clock_timestamp() END"
 				   " WHERE file_id OPERATOR(pg_catalog.=) $1",
-				   9, types, values, nulls);
+				   11, types, values, nulls);
 	lh_catalog_end(&catalog);
 	LH_FAULT("after-ledger");
 }
@@ -399,10 +548,15 @@ lh_ledger_seen_again(int64 file_id, int64 size, int64 mtime_ns)
 	LhCatalog	catalog;
 
 	begin(&catalog);
-	lh_catalog_run("UPDATE lakehouse.file SET state = 'discovered', size = $2, mtime_ns = $3,"
-				   "  mtime = pg_catalog.to_timestamp($3 OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8),"
-				   "  discovered = pg_catalog.clock_timestamp(), attempts = 0,"
-				   "  sqlstate = NULL, error = NULL, retry_at = NULL"
+	lh_catalog_run("UPDATE lakehouse.file SET discovered = pg_catalog.clock_timestamp(), attempts = 0,"
+				   "  sqlstate = NULL, error = NULL, retry_at = NULL,"
+				   "  state = CASE WHEN seen_size IS NULL THEN 'discovered' ELSE state END,"
+				   "  size = CASE WHEN seen_size IS NULL THEN $2 ELSE size END,"
+				   "  mtime_ns = CASE WHEN seen_size IS NULL THEN $3 ELSE mtime_ns END,"
+				   "  mtime = CASE WHEN seen_size IS NULL THEN"
+				   "    pg_catalog.to_timestamp($3 OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8) ELSE mtime END,"
+				   "  seen_size = CASE WHEN seen_size IS NULL THEN NULL ELSE $2 END,"
+				   "  seen_mtime_ns = CASE WHEN seen_size IS NULL THEN NULL ELSE $3 END"
 				   " WHERE file_id OPERATOR(pg_catalog.=) $1",
 				   3, types, values, NULL);
 	lh_catalog_end(&catalog);

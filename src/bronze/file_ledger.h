@@ -5,6 +5,7 @@
 #ifndef LH_FILE_LEDGER_H
 #define LH_FILE_LEDGER_H
 
+#include "bronze/file_options.h"
 #include "datatype/timestamp.h"
 #include "source/file_list.h"
 
@@ -15,12 +16,17 @@ typedef struct LhLedgerFile
 	char	   *path;
 	int64		size;			/* when it was last looked at */
 	int64		mtime_ns;
+	int64		order_ns;		/* its place in the order of files */
 	bool		loading;		/* a part of it is loaded */
 	int64		position;
 	int64		line;
 	char	   *header;
 	int32		attempts;
 	TimestampTz discovered;		/* when it was first seen in this version */
+	bool		continues;		/* all of it is loaded, and it has become longer */
+	int64		hash;			/* of the bytes up to "position" */
+	int64		hash_blocks;	/* as lh_file_hash has it */
+	bool		replaces;		/* rows of earlier versions go with its first load */
 } LhLedgerFile;
 
 /* What a load changes in the ledger. */
@@ -32,6 +38,8 @@ typedef struct LhLedgerProgress
 	int64		position;
 	int64		line;
 	const char *header;
+	int64		hash;
+	int64		hash_blocks;
 	int64		rows;			/* added to what is there */
 	int64		rejected;
 } LhLedgerProgress;
@@ -45,7 +53,8 @@ typedef struct LhLedgerCursor
 } LhLedgerCursor;
 
 /* enters what a listing found; returns how many entries changed */
-extern int64 lh_ledger_enter(int32 source_id, const LhListed *listed, int count);
+extern int64 lh_ledger_enter(int32 source_id, LhOnChange on_change,
+							 const LhListed *listed, int count);
 
 /*
  * Gives the next waiting file behind the cursor, locked, in the order of

@@ -80,7 +80,7 @@ static const char file_check[] =
 "         FROM lakehouse.reject"
 "        WHERE file_id OPERATOR(pg_catalog.=) f.file_id) r"
 " WHERE pg_catalog.pg_has_role($1, s.owner::pg_catalog.oid, 'USAGE')"
-"   AND f.state OPERATOR(pg_catalog.=) ANY (ARRAY['loaded', 'loading', 'changed'])"
+"   AND f.state OPERATOR(pg_catalog.=) ANY (ARRAY['loaded', 'loading', 'changed', 'superseded'])"
 " ORDER BY 1";
 
 /* ranges of a partition's loads: adjacent, and ending where the offset stands */
@@ -227,7 +227,7 @@ compare_loads(Report *report, const Table *table, Datum loads, Datum counts)
 				   "          l.load_id IS NULL"
 				   "          OR coalesce(u.n OPERATOR(pg_catalog.>) l.rows, false)"
 				   "          OR (l.kind OPERATOR(pg_catalog.=) ANY (ARRAY['file', 'kafka'])"
-				   "              AND coalesce(u.n, 0) OPERATOR(pg_catalog.<>) l.rows) AS bad"
+				   "              AND coalesce(u.n, 0) OPERATOR(pg_catalog.<>) CASE WHEN l.undone IS NULL THEN l.rows ELSE 0 END) AS bad"
 				   "    FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) u(load_id, n)"
 				   "    FULL JOIN (SELECT * FROM lakehouse.load WHERE relation OPERATOR(pg_catalog.=) $3) l"
 				   "      ON l.load_id OPERATOR(pg_catalog.=) u.load_id) c) d",

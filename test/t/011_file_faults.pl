@@ -52,5 +52,35 @@ for my $point (qw(scan open fstat read-chunk before-insert after-insert before-l
 is($torn, 30, 'all points were reached twice, but the scan once');
 $node->safe_psql('postgres', "SELECT lakehouse.run_source('torn')");
 check_files($node, 'torn', \%sent);
+
+# the rows of an old version go with the first load of the new one, or stay
+$node->safe_psql('postgres', <<'END');
+CREATE TABLE bronze.version (file text, ordinal integer, value text, CHECK (ordinal > 0));
+SELECT lakehouse.create_source('versions', 'landing', 'bronze.version', path => 'version/*.csv',
+  options => '{"header": true, "on_change": "replace"}');
+END
+mkdir("$landing/version") or die $!;
+my %first;
+write_csv($landing, 'v.csv', 4000, \%first);
+rename("$landing.tmp/v.csv", "$landing/version/v.csv") or die $!;
+$node->safe_psql('postgres', "SELECT lakehouse.run_source('versions')");
+my $version = 'SELECT count(*), min(value), max(value), (SELECT count(*) FROM lakehouse.reject JOIN lakehouse.source USING (source_id) WHERE name = \'versions\') FROM bronze.version';
+for my $fault (map { ("$_:error:1", "$_:kill:1", "$_:error:2", "$_:kill:2") } qw(after-insert before-ledger after-ledger))
+{
+	my %next;
+	my $before = $node->safe_psql('postgres', $version);
+	write_csv($landing, 'v.csv', 3000 + int(rand(2000)), \%next);
+	rename("$landing.tmp/v.csv", "$landing/version/v.csv") or die $!;
+	my ($status) = $node->psql('postgres', "SET lakehouse.fault = '$fault'; SELECT lakehouse.run_source('versions')");
+	isnt($status, 0, "replace, $fault: the point is reached");
+	wait_until(sub { my ($again) = $node->psql('postgres', 'SELECT 1'); $again == 0 }, 60)
+	  or BAIL_OUT('the server does not come back');
+	is($node->safe_psql('postgres', $version), $before, "replace, $fault: the old version is there, whole");
+	$node->safe_psql('postgres', "SELECT lakehouse.run_source('versions')");
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM bronze.version'), scalar(@{ $next{rows} }), "replace, $fault: then the new one");
+	is($node->safe_psql('postgres', "SELECT count(*) FROM lakehouse.reject_status WHERE source = 'versions'"),
+		scalar(@{ $next{rejects} // [] }), "replace, $fault: with its rejects alone");
+}
+is($node->safe_psql('postgres', 'SELECT count(*) FROM lakehouse.verify() WHERE NOT ok'), '0', 'replace: verify() finds nothing');
 $node->stop;
 done_testing();
