@@ -65,7 +65,7 @@ write_csv($landing, 'v.csv', 4000, \%first);
 rename("$landing.tmp/v.csv", "$landing/version/v.csv") or die $!;
 $node->safe_psql('postgres', "SELECT lakehouse.run_source('versions')");
 my $version = 'SELECT count(*), min(value), max(value), (SELECT count(*) FROM lakehouse.reject JOIN lakehouse.source USING (source_id) WHERE name = \'versions\') FROM bronze.version';
-for my $fault (map { ("$_:error:1", "$_:kill:1", "$_:error:2", "$_:kill:2") } qw(after-insert before-ledger after-ledger))
+for my $fault ("after-insert:error:1", "after-insert:kill:1", map { ("$_:error:1", "$_:kill:1", "$_:error:2", "$_:kill:2") } qw(before-ledger after-ledger))
 {
 	my %next;
 	my $before = $node->safe_psql('postgres', $version);
