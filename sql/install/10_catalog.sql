@@ -177,7 +177,6 @@ CREATE TABLE lakehouse.flow (
     keys           text[] NOT NULL DEFAULT '{}',
     sequence_by    text[] NOT NULL DEFAULT '{}',
     delete_when    text,
-    ignore_null    boolean NOT NULL DEFAULT false,
     except_columns text[] NOT NULL DEFAULT '{}',
     trigger        text NOT NULL DEFAULT 'auto' CHECK (trigger IN ('auto', 'available_now', 'continuous')),
     max_loads      integer NOT NULL DEFAULT 1000 CHECK (max_loads > 0),

@@ -31,7 +31,6 @@ CREATE FUNCTION lakehouse.create_flow(
     keys           text[]  DEFAULT '{}',
     sequence_by    text[]  DEFAULT '{}',
     delete_when    text    DEFAULT NULL,
-    ignore_null    boolean DEFAULT false,
     except_columns text[]  DEFAULT '{}',
     static         text[]  DEFAULT '{}',
     streaming      text[]  DEFAULT '{}',
@@ -40,7 +39,7 @@ CREATE FUNCTION lakehouse.create_flow(
     replace        boolean DEFAULT false)
 RETURNS void AS 'MODULE_PATHNAME', 'lakehouse_create_flow'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION lakehouse.create_flow(text, text, text, text, text[], text[], text, boolean, text[], text[], text[], text, integer, boolean) IS
+COMMENT ON FUNCTION lakehouse.create_flow(text, text, text, text, text[], text[], text, text[], text[], text[], text, integer, boolean) IS
 'creates a flow: a query or DML statement that is run on the new rows of its streaming inputs. mode: append (default), insert_only, upsert, scd1, aggregate, complete; a statement runs as it is. The target is created from the query''s columns if it is missing. Tables with loads stream and others are static, unless listed. replace changes a flow of that name and keeps its queue. Errors: 42710 exists, 0A000 a shape that new rows alone cannot give, 42P19 a cycle, 22023 arguments that do not fit';
 
 CREATE FUNCTION lakehouse.alter_flow(

@@ -22,7 +22,7 @@
 
 #define FLOW_COLUMNS \
 	"SELECT f.flow_id, f.name, f.owner, f.target, f.mode, f.query, f.keys, f.sequence_by," \
-	" f.delete_when, f.ignore_null, f.except_columns, f.trigger, f.max_loads, f.path," \
+	" f.delete_when, f.except_columns, f.trigger, f.max_loads, f.path," \
 	" f.tombstones, f.paused," \
 	" (SELECT pg_catalog.array_agg(i.input::pg_catalog.oid ORDER BY i.input)" \
 	"    FROM lakehouse.flow_input i" \
@@ -139,8 +139,7 @@ static LhFlow *
 read_flow(MemoryContext context)
 {
 	LhFlow	   *flow = MemoryContextAllocZero(context, sizeof(LhFlow));
-	char	   *trigger = lh_catalog_text(0, 12, context);
-	bool		isnull;
+	char	   *trigger = lh_catalog_text(0, 11, context);
 
 	flow->flow_id = (int32) lh_catalog_int64(0, 1, 0);
 	flow->name = lh_catalog_text(0, 2, context);
@@ -148,20 +147,19 @@ read_flow(MemoryContext context)
 	flow->mode = lh_catalog_text(0, 5, context);
 	flow->query = lh_catalog_text(0, 6, context);
 	flow->continuous = strcmp(trigger, "continuous") == 0;
-	flow->max_loads = (int) lh_catalog_int64(0, 13, 1);
-	flow->path = lh_catalog_text(0, 14, context);
-	flow->paused = lh_catalog_text(0, 16, context);
-	flow->streaming = oid_list(0, 17, context);
-	flow->statics = oid_list(0, 18, context);
+	flow->max_loads = (int) lh_catalog_int64(0, 12, 1);
+	flow->path = lh_catalog_text(0, 13, context);
+	flow->paused = lh_catalog_text(0, 15, context);
+	flow->streaming = oid_list(0, 16, context);
+	flow->statics = oid_list(0, 17, context);
 
 	(void) lh_flow_merge_mode(flow->mode, &flow->merge.mode);
 	flow->merge.target = lh_catalog_oid(0, 4);
-	flow->merge.tombstones = lh_catalog_oid(0, 15);
+	flow->merge.tombstones = lh_catalog_oid(0, 14);
 	flow->merge.keys = text_list(0, 7, context);
 	flow->merge.sequence_by = text_list(0, 8, context);
 	flow->merge.delete_when = lh_catalog_text(0, 9, context);
-	flow->merge.ignore_null = DatumGetBool(lh_catalog_value(0, 10, &isnull));
-	flow->merge.except_columns = text_list(0, 11, context);
+	flow->merge.except_columns = text_list(0, 10, context);
 	flow->merge.flow_id = flow->flow_id;
 	return flow;
 }

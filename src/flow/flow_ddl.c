@@ -156,18 +156,17 @@ read_arguments(FunctionCallInfo fcinfo, LhFlowDefinition *definition)
 	flow->merge.keys = text_array(fcinfo, 4, "keys");
 	flow->merge.sequence_by = text_array(fcinfo, 5, "sequence_by");
 	flow->merge.delete_when = text_argument(fcinfo, 6);
-	flow->merge.ignore_null = !PG_ARGISNULL(7) && PG_GETARG_BOOL(7);
-	flow->merge.except_columns = text_array(fcinfo, 8, "except_columns");
-	definition->static_names = text_array(fcinfo, 9, "static");
-	definition->streaming_names = text_array(fcinfo, 10, "streaming");
-	definition->trigger = text_argument(fcinfo, 11);
+	flow->merge.except_columns = text_array(fcinfo, 7, "except_columns");
+	definition->static_names = text_array(fcinfo, 8, "static");
+	definition->streaming_names = text_array(fcinfo, 9, "streaming");
+	definition->trigger = text_argument(fcinfo, 10);
 	require_argument(definition->trigger, "trigger");
 	check_trigger(definition->trigger);
-	if (PG_ARGISNULL(12))
+	if (PG_ARGISNULL(11))
 		require_argument(NULL, "max_loads");
-	flow->max_loads = PG_GETARG_INT32(12);
+	flow->max_loads = PG_GETARG_INT32(11);
 	check_max_loads(flow->max_loads);
-	definition->replace = !PG_ARGISNULL(13) && PG_GETARG_BOOL(13);
+	definition->replace = !PG_ARGISNULL(12) && PG_GETARG_BOOL(12);
 	flow->path = lh_catalog_current_path();
 }
 
@@ -382,10 +381,10 @@ static void
 store_flow(LhFlowDefinition *definition, const LhFlow *replaced)
 {
 	static const Oid types[] = {INT4OID, TEXTOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID,
-		TEXTARRAYOID, TEXTOID, BOOLOID, TEXTARRAYOID, TEXTOID, INT4OID, TEXTOID, OIDOID};
+		TEXTARRAYOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, TEXTOID, OIDOID};
 	LhFlow	   *flow = &definition->flow;
-	Datum		values[15];
-	char		nulls[16] = "               ";
+	Datum		values[14];
+	char		nulls[15] = "              ";
 	LhCatalog	catalog;
 
 	if (replaced == NULL)
@@ -408,26 +407,25 @@ store_flow(LhFlowDefinition *definition, const LhFlow *replaced)
 	values[6] = text_array_datum(flow->merge.keys);
 	values[7] = text_array_datum(flow->merge.sequence_by);
 	values[8] = flow->merge.delete_when ? CStringGetTextDatum(flow->merge.delete_when) : (Datum) 0;
-	values[9] = BoolGetDatum(flow->merge.ignore_null);
-	values[10] = text_array_datum(flow->merge.except_columns);
-	values[11] = CStringGetTextDatum(definition->trigger);
-	values[12] = Int32GetDatum(flow->max_loads);
-	values[13] = CStringGetTextDatum(flow->path);
-	values[14] = ObjectIdGetDatum(flow->merge.tombstones);
+	values[9] = text_array_datum(flow->merge.except_columns);
+	values[10] = CStringGetTextDatum(definition->trigger);
+	values[11] = Int32GetDatum(flow->max_loads);
+	values[12] = CStringGetTextDatum(flow->path);
+	values[13] = ObjectIdGetDatum(flow->merge.tombstones);
 	if (flow->merge.delete_when == NULL)
 		nulls[8] = 'n';
 	if (!OidIsValid(flow->merge.tombstones))
-		nulls[14] = 'n';
+		nulls[13] = 'n';
 	lh_catalog_begin(&catalog);
 	lh_catalog_run("INSERT INTO lakehouse.flow (flow_id, name, owner, target, mode, query, keys,"
-				   " sequence_by, delete_when, ignore_null, except_columns, trigger, max_loads, path, tombstones)"
-				   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+				   " sequence_by, delete_when, except_columns, trigger, max_loads, path, tombstones)"
+				   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
 				   " ON CONFLICT (flow_id) DO UPDATE SET target = excluded.target, mode = excluded.mode,"
 				   " query = excluded.query, keys = excluded.keys, sequence_by = excluded.sequence_by,"
-				   " delete_when = excluded.delete_when, ignore_null = excluded.ignore_null,"
+				   " delete_when = excluded.delete_when,"
 				   " except_columns = excluded.except_columns, trigger = excluded.trigger,"
 				   " max_loads = excluded.max_loads, path = excluded.path, tombstones = excluded.tombstones",
-				   15, types, values, nulls);
+				   14, types, values, nulls);
 	lh_catalog_end(&catalog);
 }
 

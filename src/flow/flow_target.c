@@ -127,10 +127,7 @@ check_options(const LhFlowDefinition *definition)
 	refuse_option(flow, flow->merge.keys != NIL && (is_sql || is_append), "keys",
 				  "insert_only, upsert, scd1, aggregate and complete");
 	refuse_option(flow, flow->merge.sequence_by != NIL && !is_scd1, "sequence_by", "scd1");
-	refuse_option(flow, flow->merge.delete_when != NULL && !is_scd1 && !is_upsert, "delete_when",
-				  "upsert and scd1");
-	refuse_option(flow, flow->merge.ignore_null && !is_scd1 && !is_upsert, "ignore_null",
-				  "upsert and scd1");
+	refuse_option(flow, flow->merge.delete_when != NULL && !is_scd1, "delete_when", "scd1");
 	refuse_option(flow, flow->merge.except_columns != NIL && is_sql, "except_columns",
 				  "all modes but sql");
 	if (is_keyed && flow->merge.keys == NIL)

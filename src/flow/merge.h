@@ -43,7 +43,6 @@ typedef struct LhMerge
 	List	   *keys;			/* of char *: target columns */
 	List	   *sequence_by;	/* of char *: columns of the delta */
 	char	   *delete_when;	/* SQL over the delta's columns, or NULL */
-	bool		ignore_null;	/* a NULL never replaces a value */
 	List	   *except_columns; /* of char *: delta columns that the target does
 								 * not get */
 	int64		load_id;		/* _load_id of what is written; 0: target is not managed */

@@ -310,11 +310,6 @@ resolve_sequences(LhMergePlan *plan, TupleDesc delta)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("mode scd1 needs sequence_by"),
 				 errhint("Name the columns that say which of two changes of one key is the newer one.")));
-	if (merge->ignore_null)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("ignore_null is not supported"),
-				 errdetail("The result would depend on the order in which changes arrive.")));
 
 	plan->sequences = palloc0(sizeof(LhMergeColumn *) * list_length(merge->sequence_by));
 	plan->sequence_stored = true;

@@ -248,6 +248,8 @@ read_source(const LhSource *source, LhIngestCounts *counts, bool nonatomic)
 		more = lh_ingest_batch(ingest, counts);
 		end_part(true);
 		lh_ingest_committed(ingest);
+		/* the network is waited for before the next part does anything */
+		more = more && lh_ingest_wait(ingest, 0);
 	}
 	lh_ingest_close(ingest);
 	lh_source_succeeded(source->source_id);

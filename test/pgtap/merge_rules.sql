@@ -1,7 +1,7 @@
 -- Rules of a merge: SQLSTATEs, rights, what it creates, what it leaves alone.
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(35);
+SELECT plan(36);
 
 CREATE SCHEMA merge_rules;
 SET search_path = public, merge_rules;
@@ -27,8 +27,11 @@ SELECT throws_ok($$ SELECT lakehouse.merge_scd1('pg_class', 'SELECT 1 AS oid', '
 SELECT throws_ok($$ SELECT lakehouse.merge_scd1('t', 'SELECT NULL::int AS k, 1 AS seq', '{k}', '{seq}') $$, '23502', NULL, 'a NULL key where nobody would find the reject');
 SELECT throws_ok($$ SELECT lakehouse.merge_scd1('t', 'SELECT 1 AS k, NULL::int AS seq', '{k}', '{seq}') $$, '23502', NULL, 'a NULL sequence likewise');
 SELECT throws_ok($$ SELECT lakehouse.create_flow('merge_rules', mode => 'scd1', target => 'merge_rules.t', keys => '{k}', sequence_by => '{seq}',
-    ignore_null => true, streaming => '{merge_rules.bare}', query => 'SELECT k, v, seq FROM merge_rules.bare') $$,
-    '0A000', NULL, 'ignore_null is refused');
+    delete_when => 'seq', streaming => '{merge_rules.bare}', query => 'SELECT k, v, seq FROM merge_rules.bare') $$,
+    '42804', NULL, 'a condition of a flow that is not boolean');
+SELECT throws_ok($$ SELECT lakehouse.create_flow('merge_rules', mode => 'upsert', target => 'merge_rules.t', keys => '{k}',
+    delete_when => 'seq = 0', streaming => '{merge_rules.bare}', query => 'SELECT k, v, seq FROM merge_rules.bare') $$,
+    '22023', NULL, 'an upsert has no sequence that could tell a late delete');
 
 -- the index
 SELECT lives_ok($$ SELECT lakehouse.merge_scd1('bare', 'SELECT 1 AS k, ''a'' AS v, 1 AS seq', '{k}', '{seq}') $$, 'a table without an index');
