@@ -7,6 +7,13 @@
  * until the limits of a batch are reached.  A large file is loaded in parts;
  * each part is a load.
  *
+ * Several workers may share a source.  Each claims a file by the lock of its
+ * entry, for the part that it loads; one of them, which the others follow,
+ * lists the directory, unless it is busy.  What it lists is some moments old
+ * when it comes to the ledger, so beside the others it enters files that are
+ * new, and to change an entry that is there it asks for the source alone and
+ * looks again.
+ *
  * Invariant: the rows of a part, its load, its rejects and the file's entry in
  * the ledger are written by one subtransaction of the caller's transaction.  If
  * the file cannot be read to the end of the part, or is not the same file
@@ -22,10 +29,13 @@
 #include "catalog/pg_authid.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
+#include "pgstat.h"
+#include "storage/latch.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/wait_event.h"
 #include "utils/timestamp.h"
 
 #include "bronze/file_change.h"
@@ -56,11 +66,15 @@
 /* time between two looks when something should wait and does not */
 #define MIN_PAUSE_US 10000
 
+/* the same where another worker may hold what waits */
+#define SHARED_PAUSE_US 100000
+
 typedef struct FileIngest
 {
 	LhIngest	base;
 	bool		continuous;
 	LhFileOptions options;
+	bool		follower;		/* another worker lists */
 	const LhReaderRoutine *reader;
 	Jsonb	   *reader_options; /* without those that are ours */
 	LhInflateOptions inflate;
@@ -107,7 +121,9 @@ typedef enum Outcome
 static void check_server_owner(Oid server);
 static const char *changed_prefix(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor);
 static void put_off(LhLedgerFile *file, LhDescriptor *descriptor);
-static void read_listing(FileBatch *batch);
+static bool wait_for_files(FileIngest *ingest, long timeout_ms);
+static bool look_at_directory(FileBatch *batch);
+static bool read_listing(FileBatch *batch);
 static void take_file(FileBatch *batch, LhLedgerFile *file);
 static void set_aside_unopened(const LhLedgerFile *file, int error);
 static Outcome load_part(FileBatch *batch, const LhLedgerFile *file,
@@ -148,7 +164,8 @@ file_open(const LhSource *source, bool continuous)
 	ingest->reader_options = lh_file_reader_options(options);
 	lh_inflate_options_parse(options, &ingest->inflate);
 	lh_reject_limit_parse(options, &ingest->limit);
-	if (continuous)
+	ingest->follower = source->follower;
+	if (continuous && !ingest->follower)
 		ingest->watch = lh_file_watch_create();
 	return &ingest->base;
 }
@@ -167,12 +184,32 @@ file_wait(LhIngest *base, long timeout_ms)
 	if (!ingest->continuous || now >= ingest->next_look)
 		return true;
 	wait_ms = Min(timeout_ms, (long) ((ingest->next_look - now + 999) / 1000));
-	if (wait_ms > 0 && lh_file_watch_wait(ingest->watch, wait_ms))
+	if (wait_ms > 0 && wait_for_files(ingest, wait_ms))
 	{
 		ingest->next_listing = Min(ingest->next_listing, ingest->earliest_listing);
 		ingest->next_look = Min(ingest->next_look, ingest->next_listing);
 	}
 	return GetCurrentTimestamp() >= ingest->next_look;
+}
+
+/*
+ * wait_for_files tells whether something arrived; a follower is told so by the
+ * one who lists, and looks at the ledger.
+ */
+static bool
+wait_for_files(FileIngest *ingest, long timeout_ms)
+{
+	int			result;
+
+	if (!ingest->follower)
+		return lh_file_watch_wait(ingest->watch, timeout_ms);
+	result = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					   timeout_ms, PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	if ((result & WL_LATCH_SET) != 0)
+		ingest->next_look = 0;
+	return false;
 }
 
 /*
@@ -196,8 +233,8 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 	batch.rows_left = lh_batch_rows;
 	batch.bytes_left = (int64) lh_batch_bytes * 1024;
 	batch.root = lh_file_root_open(source->server);
-	if (ingest->continuous ? batch.seen_before >= ingest->next_listing : !ingest->listed)
-		read_listing(&batch);
+	if (!look_at_directory(&batch))
+		batch.files_left = 0;	/* what was found is for all: commit it first */
 	if (ingest->continuous)
 		ingest->cursor.started = false;
 	else
@@ -224,8 +261,10 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 	{
 		TimestampTz due = lh_ledger_next_due(source->source_id, ingest->options.settle_us);
 
-		ingest->next_look = Min(ingest->next_listing,
-								Max(due, GetCurrentTimestamp() + MIN_PAUSE_US));
+		/* a follower may miss a call to look */
+		ingest->next_look = Min(ingest->follower ? GetCurrentTimestamp() + (int64) lh_poll_interval * 1000
+								: ingest->next_listing,
+								Max(due, GetCurrentTimestamp() + (source->shared ? SHARED_PAUSE_US : MIN_PAUSE_US)));
 	}
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextDelete(context);
@@ -260,11 +299,35 @@ check_server_owner(Oid server)
 				 errhint("Grant pg_read_server_files to the role, or give the server to another one.")));
 }
 
+/*
+ * look_at_directory lists the directory if that is due; false if the batch is
+ * to end with it.
+ */
+static bool
+look_at_directory(FileBatch *batch)
+{
+	FileIngest *ingest = batch->ingest;
+	bool		others;
+
+	if (ingest->continuous ? batch->seen_before < ingest->next_listing : ingest->listed)
+		return true;
+	if (ingest->follower && !ingest->base.stand_in)
+		return true;
+	others = read_listing(batch) && !ingest->follower;
+	ingest->base.alone = others;
+	if (others)
+		ingest->next_listing = ingest->next_look = 0;
+	batch->counts->discovered += batch->touched;
+	return !ingest->base.source->shared || (batch->touched == 0 && !others);
+}
+
 /* A chunk of a listing on its way to the ledger. */
 typedef struct ListingChunk
 {
 	FileBatch  *batch;
 	MemoryContext context;
+	bool		new_only;
+	bool		others;			/* an entry was left that should have changed */
 	int			count;
 	LhListed	listed[LISTING_CHUNK];
 } ListingChunk;
@@ -277,7 +340,8 @@ enter_chunk(ListingChunk *chunk)
 	if (chunk->count > 0)
 		chunk->batch->touched += lh_ledger_enter(chunk->batch->ingest->base.source->source_id,
 												 chunk->batch->ingest->options.on_change,
-												 chunk->listed, chunk->count);
+												 chunk->listed, chunk->count,
+												 chunk->new_only, &chunk->others);
 	chunk->count = 0;
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(chunk->context);
@@ -308,22 +372,27 @@ add_listed(const LhListed *listed, void *arg)
 }
 
 /*
- * read_listing compares the directory with the ledger.
+ * read_listing compares the directory with the ledger; true if entries were
+ * left as they are that have to be changed with nobody beside.
  */
-static void
+static bool
 read_listing(FileBatch *batch)
 {
 	FileIngest *ingest = batch->ingest;
 	ListingChunk *chunk = palloc(sizeof(ListingChunk));
 	TimestampTz started = GetCurrentTimestamp();
 	TimestampTz now;
+	bool		others;
 
 	chunk->batch = batch;
 	chunk->count = 0;
+	chunk->new_only = ingest->base.source->shared && !ingest->base.alone;
+	chunk->others = false;
 	chunk->context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse listing",
 										   ALLOCSET_DEFAULT_SIZES);
 	lh_file_list(batch->root, ingest->base.source->path, ingest->watch, add_listed, chunk);
 	enter_chunk(chunk);
+	others = chunk->others;
 	MemoryContextDelete(chunk->context);
 	pfree(chunk);
 
@@ -333,6 +402,7 @@ read_listing(FileBatch *batch)
 	ingest->listed = true;
 	ingest->listed_at = now;
 	ingest->cursor.started = false;
+	return others;
 }
 
 static bool

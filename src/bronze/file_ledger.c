@@ -78,7 +78,8 @@ begin(LhCatalog *catalog)
  * written.  With LH_CHANGE_ERROR a changed file raises 55000.
  */
 int64
-lh_ledger_enter(int32 source_id, LhOnChange on_change, const LhListed *listed, int count)
+lh_ledger_enter(int32 source_id, LhOnChange on_change, const LhListed *listed, int count,
+				bool new_only, bool *others)
 {
 	char	  **paths = palloc(sizeof(char *) * count);
 	int		   *new = palloc(sizeof(int) * count);
@@ -104,6 +105,8 @@ lh_ledger_enter(int32 source_id, LhOnChange on_change, const LhListed *listed, i
 
 		if (file_id == 0)
 			new[new_count++] = number;
+		else if (new_only)
+			*others = true;
 		else if (lh_catalog_int64(row, 3, 0) == 0)
 		{
 			fresh_ids[fresh_count] = file_id;

@@ -52,9 +52,14 @@ typedef struct LhLedgerCursor
 	char	   *path;
 } LhLedgerCursor;
 
-/* enters what a listing found; returns how many entries changed */
+/*
+ * Enters what a listing found; returns how many entries changed.  With
+ * new_only entries that are there stay as they are, and *others tells whether
+ * one of them should have changed.
+ */
 extern int64 lh_ledger_enter(int32 source_id, LhOnChange on_change,
-							 const LhListed *listed, int count);
+							 const LhListed *listed, int count,
+							 bool new_only, bool *others);
 
 /*
  * Gives the next waiting file behind the cursor, locked, in the order of

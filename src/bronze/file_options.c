@@ -15,6 +15,9 @@
 
 #define DEFAULT_SETTLE_MS 500
 
+/* most workers that one source may ask for */
+#define MAX_SOURCE_WORKERS 64
+
 /* in the order of LhOnChange */
 static const char *const change_names[] = {"ignore", "error", "append_again", "replace", "tail", NULL};
 
@@ -38,6 +41,8 @@ lh_file_options_parse(Jsonb *options, bool continuous, LhFileOptions *result)
 	memset(result, 0, sizeof(*result));
 	result->settle_us = 1000 * lh_options_int(options, "settle_ms",
 											  continuous ? DEFAULT_SETTLE_MS : 0, 0, INT_MAX);
+	/* read by the scheduler */
+	(void) lh_options_int(options, "workers", 1, 1, MAX_SOURCE_WORKERS);
 	result->on_change = (LhOnChange) choose(options, "on_change", change_names);
 }
 
@@ -47,7 +52,7 @@ lh_file_options_parse(Jsonb *options, bool continuous, LhFileOptions *result)
 Jsonb *
 lh_file_reader_options(Jsonb *options)
 {
-	static const char *const ours[] = {"metadata", "on_change", "settle_ms"};
+	static const char *const ours[] = {"metadata", "on_change", "settle_ms", "workers"};
 	Datum		result = JsonbPGetDatum(options);
 
 	for (int i = 0; i < lengthof(ours); i++)

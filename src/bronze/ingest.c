@@ -5,6 +5,8 @@
  * Invariant: one source is ingested by one transaction at a time, as its owner,
  * and only while nothing stands against it: not paused, in the database it was
  * made for, with its server and target in place.  Each batch looks again.
+ * Workers that share a source hold its lock together: each of them owns what it
+ * has claimed in the ledger, and everybody else still waits for all of them.
  */
 #include "postgres.h"
 
@@ -258,7 +260,10 @@ lh_ingest_batch(LhIngest *ingest, LhIngestCounts *counts)
 	bool		snapshot;
 	bool		more;
 
-	(void) lh_catalog_lock(LH_LOCK_SOURCE, ingest->source->source_id, true);
+	if (ingest->source->shared && !ingest->alone)
+		lh_catalog_lock_shared(LH_LOCK_SOURCE, ingest->source->source_id);
+	else
+		(void) lh_catalog_lock(LH_LOCK_SOURCE, ingest->source->source_id, true);
 	snapshot = !ActiveSnapshotSet();
 	if (snapshot)
 		PushActiveSnapshot(GetTransactionSnapshot());

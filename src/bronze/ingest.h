@@ -30,6 +30,10 @@ typedef struct LhSource
 	bool		continuous;
 	char	   *paused;			/* reason, or NULL */
 	char	   *home;
+
+	/* not of the row: set by who reads it together with others */
+	bool		shared;			/* several workers read the source at once */
+	bool		follower;		/* this one leaves listing to another */
 } LhSource;
 
 typedef struct LhIngestCounts
@@ -40,6 +44,7 @@ typedef struct LhIngestCounts
 	int64		rejected;
 	int64		bytes;
 	int64		failed_files;	/* files set aside because of an error */
+	int64		discovered;		/* entries of the ledger that a listing changed */
 } LhIngestCounts;
 
 typedef struct LhIngestRoutine
@@ -55,8 +60,9 @@ typedef struct LhIngestRoutine
 	 */
 	bool		(*wait) (LhIngest *ingest, long timeout_ms);
 
-	/* In a transaction, as the source's owner, source locked: one bounded
-	 * batch, counted in *counts; false when nothing was left. */
+	/* In a transaction, as the source's owner, source locked (shared with
+	 * others if it is read so, but "alone" if the last batch asked for that):
+	 * one bounded batch, counted in *counts; false when nothing was left. */
 	bool		(*batch) (LhIngest *ingest, LhIngestCounts *counts);
 
 	/* after the commit of a batch */
@@ -73,6 +79,9 @@ struct LhIngest
 	const LhIngestRoutine *routine;
 	const LhSource *source;		/* in the ingest's own context */
 	MemoryContext context;
+	bool		alone;			/* the next batch must not run beside others */
+	bool		stand_in;		/* set by the caller: a follower is to list, because
+								 * the one whom it follows is busy */
 };
 
 extern const LhIngestRoutine lh_file_ingest;

@@ -298,12 +298,8 @@ lh_catalog_home(void)
 	return psprintf(UINT64_FORMAT "/%u", GetSystemIdentifier(), MyDatabaseId);
 }
 
-/*
- * lh_catalog_lock takes the exclusive lock on one source, flow or job until the
- * end of the transaction; returns false only if it was told not to wait.
- */
-bool
-lh_catalog_lock(LhLockClass class, int32 id, bool wait)
+static LOCKTAG
+object_tag(LhLockClass class, int32 id)
 {
 	static const char *const tables[] = {"source", "flow", "job"};
 	Oid			namespace = get_namespace_oid("lakehouse", false);
@@ -312,7 +308,32 @@ lh_catalog_lock(LhLockClass class, int32 id, bool wait)
 
 	/* not the key space of advisory locks, which belongs to the user */
 	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, relation, (Oid) id, 0);
+	return tag;
+}
+
+/*
+ * lh_catalog_lock takes the exclusive lock on one source, flow or job until the
+ * end of the transaction; returns false only if it was told not to wait.
+ */
+bool
+lh_catalog_lock(LhLockClass class, int32 id, bool wait)
+{
+	LOCKTAG		tag = object_tag(class, id);
+
 	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/*
+ * lh_catalog_lock_shared waits for an exclusive lock on the object and keeps
+ * others from taking one until the end of the transaction, but not from sharing
+ * it.
+ */
+void
+lh_catalog_lock_shared(LhLockClass class, int32 id)
+{
+	LOCKTAG		tag = object_tag(class, id);
+
+	(void) LockAcquire(&tag, RowExclusiveLock, false, false);
 }
 
 /*

@@ -52,6 +52,7 @@ typedef enum LhLockClass
 } LhLockClass;
 
 extern bool lh_catalog_lock(LhLockClass class, int32 id, bool wait);
+extern void lh_catalog_lock_shared(LhLockClass class, int32 id);
 
 /* privilege to act on what a role owns; raises 42501 */
 extern void lh_catalog_check_owner(Oid owner, const char *noun, const char *name);

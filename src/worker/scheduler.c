@@ -84,6 +84,7 @@ static bool has_task_worker(const LhSlot *slots, int count, const LhWorkerConfig
 static void close_crashed_attempts(LhJobRun *run);
 static void stop_tasks_of_closed_runs(const Pass *pass, List *runs);
 static void serve_sources(Pass *pass);
+static bool serve_source(Pass *pass, const LhWorkerConfig *config);
 static void show_waiting(const Pass *pass);
 static char *login_obstacle(Oid role);
 
@@ -585,10 +586,31 @@ stop_tasks_of_closed_runs(const Pass *pass, List *runs)
 /* ------------------------------------------------------------------ sources */
 
 /*
- * serve_sources starts a worker for each continuous source that may run and has
- * none, and asks those to leave whose source was altered, paused or dropped.
- * Two places are kept for flows and tasks, or sources could keep them out for
- * ever.
+ * has_source_worker tells whether the worker of the source with that number is
+ * there or coming, or, if asked, at work with success.
+ */
+static bool
+has_source_worker(const Pass *pass, const LhWorkerConfig *config, int number, bool ready)
+{
+	for (int i = 0; i < pass->nslots; i++)
+	{
+		const LhSlot *slot = &pass->slots[i];
+
+		if ((slot->state == LH_SLOT_STARTING || slot->state == LH_SLOT_ALIVE) &&
+			slot->config.database == MyDatabaseId && slot->config.kind == LH_WORKER_SOURCE &&
+			slot->config.object == config->object && slot->config.worker == number &&
+			(slot->ready || !ready))
+			return true;
+	}
+	return false;
+}
+
+/*
+ * serve_sources starts the workers of each continuous source that may run, and
+ * asks those to leave whose source was altered, paused or dropped.  Every
+ * source gets its first worker before any gets a second one; the others of a
+ * source follow when the first has shown that it works.  Two places are
+ * kept for flows and tasks, or sources could keep them out for ever.
  */
 static void
 serve_sources(Pass *pass)
@@ -600,12 +622,14 @@ serve_sources(Pass *pass)
 	LhWorkerConfig *wanted;
 	bool	   *due;
 	int			count;
+	int			most = 1;
 
 	lh_worker_begin("sources");
 	value = CStringGetTextDatum(lh_catalog_home());
 	lh_catalog_begin(&catalog);
 	count = (int) lh_catalog_run("SELECT s.source_id, s.owner, s.name, s.xmin::pg_catalog.text::pg_catalog.int8,"
-								 " t.retry_at IS NULL OR t.retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+								 " t.retry_at IS NULL OR t.retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp(),"
+								 " CASE s.kind WHEN 'files' THEN (s.options OPERATOR(pg_catalog.->>) 'workers')::pg_catalog.int4 END"
 								 " FROM lakehouse.source s LEFT JOIN lakehouse.source_state t"
 								 " ON t.source_id OPERATOR(pg_catalog.=) s.source_id"
 								 " WHERE s.trigger OPERATOR(pg_catalog.=) 'continuous'"
@@ -624,6 +648,8 @@ serve_sources(Pass *pass)
 		strlcpy(wanted[i].name, lh_catalog_text(i, 3, CurrentMemoryContext), sizeof(wanted[i].name));
 		wanted[i].version = lh_catalog_int64(i, 4, 0);
 		due[i] = DatumGetBool(lh_catalog_value(i, 5, &isnull));
+		wanted[i].workers = (int) lh_catalog_int64(i, 6, 1);
+		most = Max(most, wanted[i].workers);
 	}
 	lh_catalog_end(&catalog);
 	lh_worker_commit();
@@ -642,21 +668,35 @@ serve_sources(Pass *pass)
 		if (!current)
 			lh_slot_request_stop(i, slot->generation, false);
 	}
-	for (int i = 0; i < count; i++)
-	{
-		char	   *obstacle;
-		int			index;
+	for (int worker = 0; worker < most; worker++)
+		for (int i = 0; i < count; i++)
+		{
+			wanted[i].worker = worker;
+			if (due[i] && worker < wanted[i].workers)
+				due[i] = serve_source(pass, &wanted[i]);
+		}
+}
 
-		if (!due[i] || find_slot(pass, LH_WORKER_SOURCE, wanted[i].object, &index))
-			continue;
-		lh_worker_begin("sources");
-		obstacle = login_obstacle(wanted[i].role);
-		if (obstacle)
-			lh_source_failed((int32) wanted[i].object, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, obstacle);
-		lh_worker_commit();
-		if (obstacle == NULL)
-			start(pass, &wanted[i], Max(1, lh_max_workers - 2));
-	}
+/*
+ * serve_source starts the worker unless it is there; false if the source's
+ * owner cannot log in.
+ */
+static bool
+serve_source(Pass *pass, const LhWorkerConfig *config)
+{
+	char	   *obstacle;
+
+	if (has_source_worker(pass, config, config->worker, false) ||
+		(config->worker > 0 && !has_source_worker(pass, config, 0, true)))
+		return true;
+	lh_worker_begin("sources");
+	obstacle = login_obstacle(config->role);
+	if (obstacle)
+		lh_source_failed((int32) config->object, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, obstacle);
+	lh_worker_commit();
+	if (obstacle == NULL)
+		start(pass, config, Max(1, lh_max_workers - 2));
+	return obstacle == NULL;
 }
 
 /* ------------------------------------------------------------------ waiting */
@@ -675,7 +715,7 @@ show_waiting(const Pass *pass)
 	for (int kind = 0; kind < lengthof(pass->waiting); kind++)
 		total += pass->waiting[kind];
 	if (total > 0)
-		snprintf(note, sizeof(note), "no worker free for %d sources, %d owners of flows, %d tasks",
+		snprintf(note, sizeof(note), "no worker free for %d workers of sources, %d owners of flows, %d tasks",
 				 pass->waiting[LH_WORKER_SOURCE], pass->waiting[LH_WORKER_FLOW],
 				 pass->waiting[LH_WORKER_TASK]);
 	lh_slot_set_note(note);

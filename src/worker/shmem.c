@@ -35,6 +35,9 @@
 /* how long a hold waits for workers to leave */
 #define HOLD_TIMEOUT_MS 10000
 
+/* a worker of a source that works for so long keeps others waiting */
+#define BUSY_MS 500
+
 typedef struct Hold
 {
 	Oid			database;		/* InvalidOid = free */
@@ -296,6 +299,13 @@ lh_slot_set_working(bool working)
 }
 
 void
+lh_slot_set_ready(void)
+{
+	if (my_slot >= 0)
+		shared->slots[my_slot].ready = true;
+}
+
+void
 lh_slot_set_note(const char *note)
 {
 	if (my_slot < 0 || strcmp(shared->slots[my_slot].note, note) == 0)
@@ -379,6 +389,49 @@ lh_wake_workers(Oid database, bool jobs_only)
 	if (scheduler && !found)
 		SetLatch(scheduler);
 	LWLockRelease(shared->lock);
+}
+
+/*
+ * lh_wake_source wakes the other workers of a source that this process reads.
+ */
+void
+lh_wake_source(Oid database, int64 source_id)
+{
+	LWLockAcquire(shared->lock, LW_SHARED);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		LhSlot	   *slot = &shared->slots[i];
+
+		if (slot->state == LH_SLOT_ALIVE && i != my_slot &&
+			slot->config.database == database &&
+			slot->config.kind == LH_WORKER_SOURCE && slot->config.object == source_id)
+			SetLatch(slot->latch);
+	}
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * lh_source_busy tells whether all workers of the source with a smaller number
+ * are at work, and have been for some time.
+ */
+bool
+lh_source_busy(const LhWorkerConfig *config)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		busy = true;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	for (int i = 0; i < shared->nslots && busy; i++)
+	{
+		LhSlot	   *slot = &shared->slots[i];
+
+		if (slot->state == LH_SLOT_ALIVE && slot->config.kind == LH_WORKER_SOURCE &&
+			slot->config.database == config->database && slot->config.object == config->object &&
+			slot->config.worker < config->worker)
+			busy = slot->working && TimestampDifferenceExceeds(slot->since, now, BUSY_MS);
+	}
+	LWLockRelease(shared->lock);
+	return busy;
 }
 
 /*

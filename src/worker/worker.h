@@ -28,6 +28,8 @@ typedef struct LhWorkerConfig
 	int64		object;			/* source_id, owner of flows, run_id */
 	int64		version;		/* source: xmin of its row; other: 0 */
 	int			attempt;		/* task only */
+	int			worker;			/* source only: number of the worker, from 0 */
+	int			workers;		/* source only: how many read it together */
 	char		name[128];		/* for people: source, owner, job */
 	char		task_key[104];	/* task only */
 } LhWorkerConfig;
@@ -57,6 +59,7 @@ typedef struct LhSlot
 	Latch	   *latch;			/* of that process, NULL = none */
 	bool		stop;			/* asked to leave at the next boundary */
 	bool		working;		/* else idle; written by its worker alone */
+	bool		ready;			/* source: its first batch went well */
 	LhOutcome	outcome;
 	TimestampTz since;			/* of the current state */
 	char		note[128];		/* what it waits for; written by its worker alone */
@@ -72,11 +75,14 @@ extern void lh_slot_abandon(int index, uint32 generation);
 extern bool lh_slot_stop_requested(void);
 extern void lh_slot_request_stop(int index, uint32 generation, bool terminate);
 extern void lh_slot_set_working(bool working);
+extern void lh_slot_set_ready(void);
 extern void lh_slot_set_note(const char *note);
 extern void lh_slot_set_outcome(LhOutcome outcome);
 extern LhSlot *lh_slots_copy(int *count);
 extern void lh_wake_launcher(void);
 extern void lh_wake_workers(Oid database, bool jobs_only);
+extern void lh_wake_source(Oid database, int64 source_id);
+extern bool lh_source_busy(const LhWorkerConfig *config);
 extern void lh_launcher_attach(void);
 extern void lh_request_probe(Oid database);
 extern bool lh_take_probe_requests(Oid *databases, int size, int *count);

@@ -1,6 +1,6 @@
 /*
  * worker_source.c
- *	  A worker that reads one continuous source.
+ *	  A worker that reads one continuous source, alone or beside others.
  *
  * No transaction is open while it waits.  Each batch is one transaction; after
  * an error nothing of what was read ahead is used again: the worker records the
@@ -13,7 +13,9 @@
  * worker counts itself in lakehouse.source_state.crashes, and its first end of a
  * batch, good or bad, sets that back.  What is still counted at the next start
  * did crash: first that is a failure with its back-off, then the source is
- * paused.
+ * paused.  Where several workers share the source this is the business of the
+ * first one; the others are started when it has loaded something or found
+ * nothing to load, so that what crashed one of them comes before it alone.
  */
 #include "postgres.h"
 
@@ -35,6 +37,9 @@
 /* a source that crashed its worker so many times in a row is paused */
 #define MAX_CRASHES 5
 
+/* whether this worker has counted itself */
+static bool begun = false;
+
 /* whether this worker has told the source's state that all is well */
 static bool succeeded = false;
 
@@ -42,6 +47,7 @@ static bool still_current(const LhWorkerConfig *config);
 static bool note_begin(const LhWorkerConfig *config);
 static bool heed_crashes(int32 source_id);
 static void set_crashes(int32 source_id, bool ended);
+static bool backing_off(const LhWorkerConfig *config);
 static bool read_batch(const LhWorkerConfig *config, LhIngest *ingest, bool *more);
 static void record_failure(const LhWorkerConfig *config, const ErrorData *error);
 static LhIngest *open_source(const LhWorkerConfig *config);
@@ -71,9 +77,10 @@ lh_source_run(const LhWorkerConfig *config)
 			if (!more)
 			{
 				lh_slot_set_working(false);
+				ingest->stand_in = config->worker > 0 && lh_source_busy(config);
 				more = lh_ingest_wait(ingest, WAIT_MS);
 			}
-			if (more && !succeeded && !note_begin(config))
+			if (more && !begun && !note_begin(config))
 				break;
 			if (more)
 			{
@@ -119,6 +126,8 @@ open_source(const LhWorkerConfig *config)
 		LhSource   *source = lh_source_get((int32) config->object);
 		char	   *obstacle = lh_source_obstacle(source);
 
+		source->shared = config->workers > 1;
+		source->follower = config->worker > 0;
 		if (obstacle == NULL)
 			ingest = lh_ingest_open(source, true);
 		else
@@ -137,6 +146,7 @@ read_batch(const LhWorkerConfig *config, LhIngest *ingest, bool *more)
 {
 	LhIngestCounts counts = {0};
 	bool		current;
+	bool		proven = false;
 
 	lh_worker_begin("batch");
 	current = still_current(config);
@@ -145,20 +155,50 @@ read_batch(const LhWorkerConfig *config, LhIngest *ingest, bool *more)
 		*more = lh_ingest_batch(ingest, &counts);
 		if (!*more)
 			current = lh_ingest_is_current(ingest);
-		if (current && (counts.loads > 0 || !succeeded))
-		{
+		/* to have shared a listing with others proves nothing */
+		proven = current && (counts.loads > 0 ||
+							 (!succeeded && (config->workers == 1 || !*more)));
+		if (proven && (config->workers == 1 || !backing_off(config)))
 			lh_source_succeeded((int32) config->object);
-			if (!succeeded)
-				set_crashes((int32) config->object, true);
-			succeeded = true;
-		}
+		if (proven && !succeeded && config->worker == 0)
+			set_crashes((int32) config->object, true);
 		LH_FAULT("before-commit");
 	}
 	lh_worker_commit();
 	LH_FAULT("after-commit");
+	if (proven && !succeeded)
+	{
+		succeeded = true;
+		lh_slot_set_ready();
+		if (config->workers > 1)
+			lh_wake_workers(config->database, true);
+	}
 	if (current)
 		lh_ingest_committed(ingest);
+	if (config->workers > 1 && counts.discovered > 0)
+		lh_wake_source(config->database, config->object);
 	return current;
+}
+
+/*
+ * backing_off tells whether a worker of the source waits after a failure, which
+ * the success of another one must not make it forget.
+ */
+static bool
+backing_off(const LhWorkerConfig *config)
+{
+	static const Oid types[] = {INT4OID};
+	Datum		value = Int32GetDatum((int32) config->object);
+	LhCatalog	catalog;
+	bool		result;
+
+	lh_catalog_begin(&catalog);
+	result = lh_catalog_run("SELECT 1 FROM lakehouse.source_state"
+							" WHERE source_id OPERATOR(pg_catalog.=) $1"
+							" AND retry_at OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()",
+							1, types, &value, NULL) > 0;
+	lh_catalog_end(&catalog);
+	return result;
 }
 
 /*
@@ -194,6 +234,9 @@ note_begin(const LhWorkerConfig *config)
 {
 	bool		go_on;
 
+	begun = true;
+	if (config->worker > 0)
+		return true;
 	lh_worker_begin("begin");
 	go_on = heed_crashes((int32) config->object);
 	if (go_on)
@@ -268,7 +311,8 @@ static void
 record_failure(const LhWorkerConfig *config, const ErrorData *error)
 {
 	lh_worker_begin("failure");
-	set_crashes((int32) config->object, true);
+	if (config->worker == 0)
+		set_crashes((int32) config->object, true);
 	if (still_current(config))
 		lh_source_failed((int32) config->object, error->sqlerrcode, error->message);
 	lh_worker_commit();

@@ -207,7 +207,7 @@ sub crash_at_random
 	return;
 }
 
-# worker_pid waits for the source's background worker and gives its pid.
+# worker_pid waits for a background worker of the source and gives its pid.
 sub worker_pid
 {
 	my ($node, $source) = @_;
@@ -217,6 +217,7 @@ sub worker_pid
 			my ($status, $out) = $node->psql('postgres', <<"END");
 SELECT pid FROM pg_stat_activity
  WHERE backend_type LIKE 'lakehouse%' AND application_name LIKE '%source%$source%'
+ ORDER BY random() LIMIT 1
 END
 			$pid = $out if $status == 0 && defined $out && $out =~ /^\d+$/;
 			return $pid ne '';
