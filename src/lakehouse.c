@@ -6,6 +6,7 @@
 
 #include "fmgr.h"
 
+#include "bronze/progress.h"
 #include "delta/load.h"
 #include "guc.h"
 #include "worker/worker.h"
@@ -19,5 +20,6 @@ _PG_init(void)
 {
 	lh_guc_init();
 	lh_load_init();
+	lh_progress_init();
 	lh_worker_init();
 }

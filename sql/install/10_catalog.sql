@@ -134,8 +134,8 @@ CREATE TABLE lakehouse.load (
     finished       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     undone         timestamptz                -- when its rows and rejects were taken back
 );
-CREATE INDEX load_file ON lakehouse.load (file_id) WHERE file_id IS NOT NULL;
 CREATE INDEX load_relation ON lakehouse.load (relation, load_id);
+CREATE INDEX load_file ON lakehouse.load (file_id) WHERE file_id IS NOT NULL;
 CREATE INDEX load_source ON lakehouse.load (source_id, load_id) WHERE source_id IS NOT NULL;
 
 -- Tables that carry _load_id. old_images is set while some flow needs to see

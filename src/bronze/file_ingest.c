@@ -45,6 +45,7 @@
 #include "bronze/file_metadata.h"
 #include "bronze/file_options.h"
 #include "bronze/ingest.h"
+#include "bronze/progress.h"
 #include "bronze/reject_limit.h"
 #include "bronze/writer.h"
 #include "catalog/options.h"
@@ -604,6 +605,7 @@ load_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, 
 	PG_TRY();
 	{
 		outcome = read_part(batch, file, descriptor, &reading);
+		lh_progress_end();
 		if (outcome == OUTCOME_CHANGED)
 		{
 			RollbackAndReleaseCurrentSubTransaction();
@@ -617,6 +619,7 @@ load_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, 
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
+		lh_progress_end();
 		*error = CopyErrorData();
 		FlushErrorState();
 		RollbackAndReleaseCurrentSubTransaction();
@@ -643,6 +646,7 @@ copy_records(FileBatch *batch, LhReader *reader, int64 size, bool whole,
 	int64		begin = progress->position;
 	int64		records_left = batch->rows_left;
 	LhRecords	records;
+	LhWriteCounts written;
 
 	while (routine->next(reader, &records))
 	{
@@ -652,6 +656,8 @@ copy_records(FileBatch *batch, LhReader *reader, int64 size, bool whole,
 		*reading = true;
 		lh_reject_limit_check(&batch->ingest->limit, batch->path, batch->writer, &batch->loaded, false);
 		routine->tell(reader, &progress->position, &progress->line);
+		written = lh_writer_counts(batch->writer);
+		lh_progress_set(progress->position, written.rows, written.rejected);
 		records_left -= records.count;
 		if (whole)
 			continue;
@@ -662,6 +668,17 @@ copy_records(FileBatch *batch, LhReader *reader, int64 size, bool whole,
 	}
 	routine->tell(reader, &progress->position, &progress->line);
 	return true;
+}
+
+static void
+show_progress(const LhLoad *load, const LhSource *source, int64 size)
+{
+	LhProgress	progress = {.database = MyDatabaseId, .owner = source->owner,
+		.source_id = source->source_id, .file_id = load->file_id, .load_id = load->load_id,
+		.size = size, .first_position = load->first_position, .position = load->first_position,
+	.started = load->started};
+
+	lh_progress_begin(&progress);
 }
 
 /*
@@ -701,6 +718,7 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 	reader = routine->open(&input);
 	lh_writer_set_may_raise(batch->writer, routine->may_raise(reader));
 	lh_file_metadata_begin(batch->metadata, &facts);
+	show_progress(&load, source, input.inflate == NULL ? input.size : -1);
 	lh_writer_set_reject_use(batch->writer, batch->ingest->limit.use);
 	lh_writer_begin_load(batch->writer, load.load_id, file->file_id);
 	batch->path = file->path;

@@ -223,5 +223,39 @@ sql("SELECT lakehouse.run()");
 is(sql("SELECT count(*), sum(substr(id, 2)::int) FROM bronze.copy"), '3000|4501500', 'a flow sees the replayed row as new');
 verified('replay');
 
+# ---- what there is to see: the ledger in the words of Auto Loader
+is(sql("SELECT string_agg(concat_ws(' ', path, ingestion_state, state, rows, rejected, sqlstate), ', ' ORDER BY path) FROM lakehouse.cloud_files_state"
+	  . " WHERE flow_name IN ('limited', 'begun')"),
+	'begun/a.csv INGESTED loaded 40002 0, limited/a.csv SKIPPED_CORRUPTED failed 0 0 22P04, limited/b.csv INGESTED loaded 1 2', 'states, counts and reasons');
+is(sql("SELECT count(*) FROM lakehouse.cloud_files_state c JOIN bronze.limited t ON t._load_id = c.batch_id WHERE c.flow_name = 'limited'"
+	  . " AND c.create_time <= c.discovery_time AND c.discovery_time <= c.processed_time AND c.processed_time <= c.commit_time"), '1', 'times and load are right');
+
+# ---- a load is visible from another session while it runs: one that waits for
+# a lock in the middle of a file
+make_source('slow', 'id int PRIMARY KEY, word text', '{"header": true}');
+sql("CREATE TABLE bronze.gate (id int); CREATE FUNCTION bronze.wait() RETURNS trigger LANGUAGE plpgsql AS"
+	  . " 'BEGIN IF NEW.id = 5000 THEN PERFORM FROM bronze.gate; END IF; RETURN NEW; END'");
+sql("CREATE TRIGGER wait BEFORE INSERT ON bronze.slow FOR EACH ROW EXECUTE FUNCTION bronze.wait()");
+spew('slow/a.csv', "id,word\nbad,1\n" . join('', map { "$_,w\n" } 1 .. 8000));
+my $size = -s "$landing/slow/a.csv";
+my $gate = $node->background_psql('postgres');
+$gate->query_safe('BEGIN; LOCK bronze.gate');
+my $runner = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', "SET lakehouse.batch_rows = 100000; SET lakehouse.batch_bytes = '10MB'; SELECT lakehouse.run_source('slow')" ], '>', \my $ran);
+ok(poll_value($node, "SELECT count(*) FROM pg_locks WHERE relation = 'bronze.gate'::regclass AND NOT granted", '1'), 'a load is in the middle of its file');
+is(sql("SELECT p.source, p.size, p.position BETWEEN 1 AND p.size - 1, p.bytes = p.position, p.rows BETWEEN 1 AND 4999, p.rejected, p.rows_per_second > 0,"
+	  . " p.bytes_per_second > 0, p.time_left > '0', p.pid = a.pid FROM lakehouse.load_progress p, pg_stat_activity a WHERE a.query ~ 'run_source' AND a.pid <> pg_backend_pid()"),
+	"slow|$size|t|t|t|1|t|t|t|t", 'its progress is visible');
+sql("CREATE ROLE stranger; SELECT lakehouse.grant_use('stranger')");
+is(sql("SET ROLE stranger; SELECT count(*) FROM lakehouse.load_progress"), '0', 'not for everybody');
+$gate->query_safe('COMMIT');
+$gate->quit;
+$runner->finish;
+is(sql('SELECT count(*) FROM lakehouse.load_progress'), '0', 'until it ends');
+is(sql('SELECT count(*) FROM bronze.slow'), '8000', 'with all rows');
+make_source('ending', 'id int, word text', '{"header": true, "max_rejects": 0}');
+spew('ending/a.csv', "id,word\nx,b\n");
+is(sql("SELECT failed_files FROM lakehouse.run_source('ending'); SELECT count(*) FROM lakehouse.load_progress"), "1\n0", 'a load that fails leaves nothing to see');
+verified('all');
+
 $node->stop;
 done_testing();
