@@ -69,6 +69,10 @@ test:
 check-asan:
 	@MAKELEVEL= MAKEFLAGS= SANITIZE=1 STEPS="regress pgtap isolation" bash test/run.sh
 
+# Fuzzes the readers' scanners for FUZZ_SECONDS (300).
+fuzz:
+	@MAKELEVEL= MAKEFLAGS= PG_CONFIG="$(PG_CONFIG)" bash test/fuzz/run.sh
+
 bench:
 	@MAKELEVEL= MAKEFLAGS= bash test/bench/run.sh
 
@@ -86,4 +90,4 @@ demo-stop:
 examples/fitness/generate: $(wildcard examples/fitness/generate*.[ch])
 	$(CC) -O2 -Wall -Wextra -o $@ $(filter %.c,$^)
 
-.PHONY: test check-asan bench reference demo demo-stop
+.PHONY: test check-asan fuzz bench reference demo demo-stop

@@ -145,7 +145,7 @@ lh_free_port() {
 # so that no stale object decides a result.
 lh_copy_tree() {
 	mkdir -p "$2"
-	tar -C "$1" --exclude=./.git --exclude=./tmp_check --exclude=./.demo --exclude=./.bench \
+	tar -C "$1" --exclude=./.git --exclude=./tmp_check --exclude=./.demo --exclude=./.bench --exclude=./.fuzz \
 		--exclude='*.o' --exclude='*.so' --exclude='*.bc' --exclude='./sql/lakehouse--*.sql' \
 		--exclude=./results --exclude=./output_iso --exclude=./log --exclude=./build \
 		--exclude=./test/kafka/mock_broker --exclude=./test/kafka/kafka_produce --exclude=./examples/fitness/generate -cf - . | tar -C "$2" -xf -

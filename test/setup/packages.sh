@@ -15,7 +15,7 @@ lh_server_packages() {
 lh_test_packages() {
 	echo "postgresql-$(lh_pg_major)-pgtap" libipc-run-perl \
 		libtap-parser-sourcehandler-pgtap-perl perl procps \
-		bzip2 gzip lz4 zstd
+		bzip2 gzip lz4 zstd clang libclang-rt-dev
 }
 
 # lh_missing_packages prints those of its arguments that are not installed.
