@@ -65,9 +65,14 @@ endif
 test:
 	@MAKELEVEL= MAKEFLAGS= bash test/run.sh
 
-# The SQL tests once more, with the address and undefined-behaviour sanitizers.
+# The SQL tests and those of the readers once more, with the address and
+# undefined-behaviour sanitizers.
 check-asan:
-	@MAKELEVEL= MAKEFLAGS= SANITIZE=1 STEPS="regress pgtap isolation" bash test/run.sh
+	@MAKELEVEL= MAKEFLAGS= SANITIZE=1 TESTS="$(or $(TESTS),test/sql/ test/pgtap/ test/isolation/ t/020_ t/021_ t/022_)" bash test/run.sh
+
+# Kills sessions, workers and servers while files are loaded, 100 times.
+kills:
+	@MAKELEVEL= MAKEFLAGS= LAKEHOUSE_KILLS=$${LAKEHOUSE_KILLS:-100} STEPS=tap TESTS=t/200_ bash test/run.sh
 
 # Fuzzes the readers' scanners for FUZZ_SECONDS (300).
 fuzz:
@@ -90,4 +95,4 @@ demo-stop:
 examples/fitness/generate: $(wildcard examples/fitness/generate*.[ch])
 	$(CC) -O2 -Wall -Wextra -o $@ $(filter %.c,$^)
 
-.PHONY: test check-asan fuzz bench reference demo demo-stop
+.PHONY: test check-asan kills fuzz bench reference demo demo-stop

@@ -34,7 +34,11 @@ my $finished = sub {
 	return "SELECT count(*) = $number AND coalesce(bool_and(state = 'loaded'), false) FROM lakehouse.file";
 };
 
-for my $case ([ 'backend', 10 ], [ 'worker', 20 ], [ 'server', 20 ])
+# LAKEHOUSE_KILLS says how many altogether: a fifth of them sessions, the rest
+# workers and servers in equal parts ("make kills")
+my $kills = $ENV{LAKEHOUSE_KILLS} // 40;
+for my $case ([ 'backend', int($kills / 5) ], [ 'worker', int($kills * 2 / 5) ],
+	[ 'server', $kills - int($kills / 5) - int($kills * 2 / 5) ])
 {
 	my ($victim, $rounds) = @$case;
 	crash_at_random(node => $node, source => 'records', victim => $victim, rounds => $rounds,
