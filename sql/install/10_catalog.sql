@@ -13,7 +13,7 @@ CREATE TABLE lakehouse.source (
     server        name NOT NULL,
     kind          text NOT NULL CHECK (kind IN ('files', 'kafka')),
     target        regclass NOT NULL,
-    format        text,                       -- files: csv, json
+    format        text,                       -- files: csv, json, text, binary
     path          text,                       -- files: glob beneath the server's directory
     topics        text[],                     -- kafka: topic names
     options       jsonb NOT NULL DEFAULT '{}',

@@ -40,7 +40,7 @@
 #include "source/server.h"
 
 static const char *const trigger_names[] = {"available_now", "continuous", NULL};
-static const char *const format_names[] = {"csv", "json", NULL};
+static const char *const format_names[] = {"binary", "csv", "json", "text", NULL};
 
 /* A definition as given; fields that the caller left out are NULL. */
 typedef struct Definition
@@ -218,18 +218,28 @@ format_of_path(const char *path)
 	static const char *const ends[][2] = {
 		{".csv", "csv"}, {".json", "json"}, {".jsonl", "json"}, {".ndjson", "json"}
 	};
+	static const char *const compressed[] = {".gz", ".zst", ".lz4", ".bz2"};
+	size_t		path_length = strlen(path);
+
+	for (int i = 0; i < lengthof(compressed); i++)
+		if (path_length > strlen(compressed[i]) &&
+			strcmp(path + path_length - strlen(compressed[i]), compressed[i]) == 0)
+		{
+			path_length -= strlen(compressed[i]);
+			break;
+		}
 
 	for (int i = 0; i < lengthof(ends); i++)
 	{
 		size_t		length = strlen(ends[i][0]);
 
-		if (strlen(path) >= length && strcmp(path + strlen(path) - length, ends[i][0]) == 0)
+		if (path_length >= length && strncmp(path + path_length - length, ends[i][0], length) == 0)
 			return ends[i][1];
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("format of path \"%s\" is not known", path),
-			 errhint("Give the format: \"csv\" or \"json\".")));
+			 errhint("Give the format: \"csv\", \"json\", \"text\" or \"binary\".")));
 }
 
 static void

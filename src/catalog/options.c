@@ -9,6 +9,7 @@
 
 #include "catalog/options.h"
 #include "lib/stringinfo.h"
+#include "nodes/pg_list.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
 #include "utils/varlena.h"
@@ -92,6 +93,89 @@ lh_options_check(Jsonb *options, const char *const *allowed, const char *noun)
 			lh_options_refuse(key, allowed, noun);
 		pfree(key);
 	}
+}
+
+/*
+ * Returns a name in lower case, without underscores and the prefix that others
+ * write before it.
+ */
+static char *
+fold_name(const char *name)
+{
+	static const char prefix[] = "cloudfiles.";
+	char	   *folded = pstrdup(name);
+	char	   *to = folded;
+
+	for (; *name != '\0'; name++)
+		if (*name != '_')
+			*to++ = pg_ascii_tolower((unsigned char) *name);
+	*to = '\0';
+	if (strncmp(folded, prefix, strlen(prefix)) == 0)
+		folded += strlen(prefix);
+	return folded;
+}
+
+/*
+ * Returns the allowed name that is meant; the name itself if there is none.
+ */
+static const char *
+canonical_name(const char *name, const char *const *allowed, const LhOptionAlias *aliases)
+{
+	const char *folded;
+	const char *const *candidate;
+
+	for (candidate = allowed; *candidate != NULL; candidate++)
+		if (strcmp(*candidate, name) == 0)
+			return name;
+	folded = fold_name(name);
+	for (; aliases->alias != NULL; aliases++)
+		if (strcmp(aliases->alias, folded) == 0)
+			return aliases->name;
+	for (candidate = allowed; *candidate != NULL; candidate++)
+		if (strcmp(fold_name(*candidate), folded) == 0)
+			return *candidate;
+	return name;
+}
+
+Jsonb *
+lh_options_canonical(Jsonb *options, const char *const *allowed, const LhOptionAlias *aliases)
+{
+	JsonbParseState *state = NULL;
+	JsonbIterator *iterator;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	List	   *names = NIL;
+	List	   *spellings = NIL;
+
+	if (!JB_ROOT_IS_OBJECT(options))
+		return options;			/* lh_options_check says it */
+	(void) pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	iterator = JsonbIteratorInit(&options->root);
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+		{
+			char	   *spelling = pnstrdup(value.val.string.val, value.val.string.len);
+			const char *name = canonical_name(spelling, allowed, aliases);
+			ListCell   *cell,
+					   *other;
+
+			forboth(cell, names, other, spellings)
+				if (strcmp(lfirst(cell), name) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						 errmsg("options \"%s\" and \"%s\" mean the same", (char *) lfirst(other), spelling),
+						 errhint("Give only one of them.")));
+			names = lappend(names, unconstify(char *, name));
+			spellings = lappend(spellings, spelling);
+			value.val.string.val = unconstify(char *, name);
+			value.val.string.len = strlen(name);
+			(void) pushJsonbValue(&state, WJB_KEY, &value);
+		}
+		else if (token == WJB_VALUE)
+			(void) pushJsonbValue(&state, WJB_VALUE, &value);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 /*

@@ -13,6 +13,22 @@ extern void lh_options_refuse(const char *name, const char *const *allowed,
 							  const char *noun) pg_attribute_noreturn();
 extern const char *lh_options_closest(const char *name, const char *const *allowed);
 
+/* another name of an option, in lower case without underscores */
+typedef struct LhOptionAlias
+{
+	const char *alias;
+	const char *name;
+} LhOptionAlias;
+
+/*
+ * lh_options_canonical returns the options under the names in "allowed", however
+ * they were spelt: null_value, nullValue, cloudFiles.nullValue, or an alias (the
+ * list ends with NULL).  Names that are none of these stay.  Raises 22023 if an
+ * option is given under two names.
+ */
+extern Jsonb *lh_options_canonical(Jsonb *options, const char *const *allowed,
+								   const LhOptionAlias *aliases);
+
 /* an absent option, or one that is JSON null, gives "missing" */
 extern bool lh_options_bool(Jsonb *options, const char *name, bool missing);
 extern int64 lh_options_int(Jsonb *options, const char *name, int64 missing,

@@ -5,9 +5,24 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "catalog/options.h"
 #include "mb/pg_wchar.h"
 #include "source/encoding.h"
 #include "utils/memutils.h"
+
+int
+lh_encoding_option(Jsonb *options)
+{
+	char	   *name = lh_options_text(options, "encoding", "UTF8");
+	int			encoding = pg_char_to_encoding(name);
+
+	if (encoding < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"encoding\""),
+				 errdetail("There is no encoding \"%s\".", name)));
+	return encoding;
+}
 
 void
 lh_encoding_init(LhEncoding *encoding, int file_encoding)

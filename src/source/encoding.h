@@ -6,12 +6,16 @@
 #define LH_ENCODING_H
 
 #include "error.h"
+#include "utils/jsonb.h"
 
 typedef struct LhEncoding
 {
 	int			encoding;		/* what the bytes must be valid in */
 	Oid			conversion;		/* function that converts them, or InvalidOid */
 } LhEncoding;
+
+/* reads the option "encoding", UTF-8 if it is missing; raises 22023 */
+extern int	lh_encoding_option(Jsonb *options);
 
 /* raises 0A000 if there is no conversion to the server's encoding */
 extern void lh_encoding_init(LhEncoding *encoding, int file_encoding);

@@ -1,10 +1,11 @@
 /*
  * json_reader.c
- *	  Records of files with one JSON object on each line.
+ *	  Records of files with one JSON object on each line, or with objects anywhere.
  *
- * A batch is what the window of the file holds: records are its lines.  They are
- * parsed when they are filled, in one pass from bytes to values.  Whatever is
- * wrong with a line, the next record begins behind its line feed.
+ * A batch is what the window of the file holds: records are its lines, or what
+ * json_split.c finds.  They are parsed when they are filled, in one pass from
+ * bytes to values.  Whatever is wrong with a line, the next record begins behind
+ * its line feed.
  *
  * Invariant: the window begins at a record boundary, and the place of the next
  * record is always input.offset + position.
@@ -13,25 +14,28 @@
 
 #include "catalog/options.h"
 #include "guc.h"
+#include "json/json_path.h"
 #include "json/json_row.h"
 #include "json/json_text.h"
 #include "mb/pg_wchar.h"
 #include "source/encoding.h"
 #include "source/input.h"
+#include "source/json_split.h"
 #include "source/reader.h"
 #include "utils/memutils.h"
 
 #define MAX_RECORDS 4096		/* of a batch */
 #define RAW_KEPT (64 * 1024)	/* bytes shown of a record that is too long */
 
-/* One line of the window. */
-typedef struct JsonLine
+/* One record of the window. */
+typedef struct JsonRecord
 {
 	uint32		start;
 	uint32		length;			/* without the line end */
 	uint32		line;			/* lines of the window before it */
 	bool		too_long;		/* to be shown with its first bytes only */
-} JsonLine;
+	bool		unclosed;		/* stands for the end of an array, which is missing */
+} JsonRecord;
 
 typedef struct JsonReader
 {
@@ -41,43 +45,58 @@ typedef struct JsonReader
 	uint32		lines;			/* lines of the window before that */
 	int64		line;			/* lines before the window */
 
-	JsonLine   *records;		/* of the batch */
+	bool		multi_line;
+	LhJsonSplit split;			/* if so: what finds the records */
+
+	JsonRecord *records;		/* of the batch */
 	int			count;
 	int			records_allocated;
 
 	LhJsonRow  *row;
+	LhJsonPaths *paths;			/* or NULL */
 	uint32		max_length;		/* bytes that a record may have */
 
 	bool		jump;			/* behind this batch the reader goes on elsewhere: */
 	int64		jump_position;
+	int64		jump_lines;		/* lines of the record that is passed over */
 	MemoryContext context;
 } JsonReader;
 
-static const char *const option_names[] = {"encoding", NULL};
+static const char *const option_names[] = {"encoding", "multi_line", "paths", NULL};
 
-static int
-get_encoding(Jsonb *options)
+static const LhOptionAlias aliases[] = {{"charset", "encoding"}, {NULL, NULL}};
+
+typedef struct JsonOptions
 {
-	char	   *name;
+	Jsonb	   *json;			/* under their own names */
 	int			encoding;
+	bool		multi_line;		/* records may be anywhere, not one on a line */
+} JsonOptions;
 
-	lh_options_check(options, option_names, "JSON option");
-	name = lh_options_text(options, "encoding", "UTF8");
-	encoding = pg_char_to_encoding(name);
-	if (encoding < 0)
+static void
+parse_options(Jsonb *json, JsonOptions *options)
+{
+	options->json = lh_options_canonical(json, option_names, aliases);
+	lh_options_check(options->json, option_names, "JSON option");
+	options->encoding = lh_encoding_option(options->json);
+	options->multi_line = lh_options_bool(options->json, "multi_line", false);
+	if (options->multi_line && PG_ENCODING_IS_CLIENT_ONLY(options->encoding))
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for option \"encoding\""),
-				 errdetail("There is no encoding \"%s\".", name)));
-	return encoding;
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("option \"multi_line\" cannot be used with encoding \"%s\"",
+						pg_encoding_to_char(options->encoding)),
+				 errdetail("Brackets and quotes can be a part of other characters there.")));
 }
 
 static void
-json_validate(Jsonb *options, TupleDesc tupdesc)
+json_validate(Jsonb *json, TupleDesc tupdesc)
 {
+	JsonOptions options;
 	LhEncoding	encoding;
 
-	lh_encoding_init(&encoding, get_encoding(options));
+	parse_options(json, &options);
+	lh_encoding_init(&encoding, options.encoding);
+	(void) lh_json_paths_create(options.json, tupdesc, NULL, CurrentMemoryContext);
 }
 
 /*
@@ -92,18 +111,46 @@ refill(JsonReader *json)
 	json->line += json->lines;
 	json->lines = 0;
 	json->position = 0;
+	if (json->multi_line)
+		lh_json_split_feed(&json->split, json->input.data, json->input.length, json->input.last);
 	return more;
+}
+
+/*
+ * Makes the mapping of keys and paths to columns.
+ */
+static void
+map_columns(JsonReader *json, const LhReaderInput *input, Jsonb *options)
+{
+	int			natts = input->tupdesc->natts;
+	bool	   *fillable = palloc(natts + 1);
+
+	memcpy(fillable, input->fillable, natts * sizeof(bool));
+	json->paths = lh_json_paths_create(options, input->tupdesc, fillable, json->context);
+	json->row = lh_json_row_create(input->tupdesc, fillable, json->context);
+	pfree(fillable);
 }
 
 static LhReader *
 json_open(const LhReaderInput *input)
 {
 	JsonReader *json = palloc0(sizeof(JsonReader));
+	JsonOptions options;
 
 	json->context = CurrentMemoryContext;
-	lh_encoding_init(&json->encoding, get_encoding(input->options));
+	parse_options(input->options, &options);
+	lh_encoding_init(&json->encoding, options.encoding);
+	json->multi_line = options.multi_line;
 	json->line = input->line;
-	json->row = lh_json_row_create(input->tupdesc, input->fillable, json->context);
+	map_columns(json, input, options.json);
+	lh_json_split_begin(&json->split);
+	if (input->header != NULL && strlen(input->header) > 2)
+	{
+		/* as json_header wrote it */
+		json->split.in_array = input->header[0] == '[';
+		json->split.indenting = input->header[1] == '+';
+		json->split.indent = strtoi64(input->header + 2, NULL, 10);
+	}
 	json->max_length = (uint32) lh_max_record_size * 1024;
 
 	/* room for a record and its line end */
@@ -113,7 +160,7 @@ json_open(const LhReaderInput *input)
 	refill(json);
 	if (input->position == 0 && json->input.length >= 3 &&
 		memcmp(json->input.data, "\xEF\xBB\xBF", 3) == 0)
-		json->position = 3;
+		json->position = json->split.position = 3;
 	return (LhReader *) json;
 }
 
@@ -127,29 +174,31 @@ is_blank(const char *p, const char *end)
 	return p == end;
 }
 
-static void
+static JsonRecord *
 add_record(JsonReader *json, uint32 start, uint32 end, bool too_long)
 {
-	JsonLine   *record;
+	JsonRecord *record;
 
 	if (json->count == json->records_allocated)
 	{
 		Size		allocated = Max(json->records_allocated * 2, 64);
 
 		json->records = json->records == NULL ?
-			MemoryContextAlloc(json->context, allocated * sizeof(JsonLine)) :
-			repalloc(json->records, allocated * sizeof(JsonLine));
+			MemoryContextAlloc(json->context, allocated * sizeof(JsonRecord)) :
+			repalloc(json->records, allocated * sizeof(JsonRecord));
 		json->records_allocated = allocated;
 	}
 	record = &json->records[json->count++];
 	record->start = start;
 	record->length = end - start;
 	record->line = json->lines;
+	record->unclosed = false;
 	if (!too_long && end > start && json->input.data[end - 1] == '\r')
 		record->length--;
 	record->too_long = too_long || record->length > json->max_length;
 	if (record->too_long)
 		record->length = Min(record->length, RAW_KEPT);
+	return record;
 }
 
 /*
@@ -169,10 +218,67 @@ collect_lines(JsonReader *json)
 		if (mark == NULL && !json->input.last)
 			return;
 		if (!is_blank(data + start, data + end))
-			add_record(json, start, end, false);
+			(void) add_record(json, start, end, false);
 		json->position = end + (mark != NULL);
 		json->lines++;
 	}
+}
+
+/*
+ * Takes the records of the window, wherever they are.  A batch may become one
+ * longer than others: the end of the input must be looked at with what is before
+ * it.
+ */
+static void
+collect_records(JsonReader *json)
+{
+	LhJsonSplit *split = &json->split;
+
+	while (json->count < MAX_RECORDS ||
+		   (json->input.last && split->position == split->length))
+	{
+		LhJsonSplitResult result = lh_json_split_next(split);
+
+		json->lines = split->line;
+		if (result == LH_JSON_SPLIT_RECORD)
+			(void) add_record(json, split->start, split->end, false);
+		else if (result == LH_JSON_SPLIT_UNCLOSED)
+			add_record(json, split->start, split->end, false)->unclosed = true;
+		json->position = split->position;
+		json->lines = split->lines;
+		if (result == LH_JSON_SPLIT_MORE || result == LH_JSON_SPLIT_END)
+			break;
+	}
+}
+
+/*
+ * The record at the start of the window is too long for it: makes a batch of its
+ * first bytes, and finds where it ends.
+ */
+static void
+give_long_value(JsonReader *json)
+{
+	int64		position = json->input.offset + json->input.length;
+	char	   *chunk = palloc(RAW_KEPT);
+	LhJsonSkip	skip;
+	uint32		length;
+
+	lh_json_skip_begin(&skip, json->input.data[0], json->split.indent);
+	lh_json_skip_feed(&skip, json->input.data, json->input.length);
+	while (!skip.done &&
+		   (length = lh_input_peek(&json->input, position, chunk, RAW_KEPT)) > 0)
+	{
+		lh_json_skip_feed(&skip, chunk, length);
+		position += length;
+	}
+	pfree(chunk);
+	(void) add_record(json, 0, Min(json->input.length, RAW_KEPT), true);
+	json->jump = true;
+	json->jump_position = json->input.offset + skip.offset;
+	json->jump_lines = skip.lines;
+	json->split.indenting = skip.line_start;
+	if (skip.lines > 0)
+		json->split.indent = skip.indent;
 }
 
 /*
@@ -180,12 +286,13 @@ collect_lines(JsonReader *json)
  * first bytes, and finds where the next line begins.
  */
 static void
-give_long_record(JsonReader *json)
+give_long_line(JsonReader *json)
 {
 	char	   *chunk = palloc(RAW_KEPT);
 	uint32		length;
 
 	json->jump = true;
+	json->jump_lines = 1;
 	json->jump_position = json->input.offset + json->input.length;
 	while ((length = lh_input_peek(&json->input, json->jump_position, chunk, RAW_KEPT)) > 0)
 	{
@@ -196,7 +303,7 @@ give_long_record(JsonReader *json)
 			break;
 	}
 	pfree(chunk);
-	add_record(json, 0, Min(json->input.length, RAW_KEPT), true);
+	(void) add_record(json, 0, Min(json->input.length, RAW_KEPT), true);
 }
 
 static bool json_fill(void *reader, int i, Datum *values, bool *nulls,
@@ -212,18 +319,24 @@ json_next(LhReader *reader, LhRecords *records)
 	if (json->jump)
 	{
 		json->jump = false;
-		json->line += 1;
+		json->line += json->jump_lines;
 		lh_input_seek(&json->input, json->jump_position);
 		refill(json);
 	}
 	for (;;)
 	{
-		collect_lines(json);
+		if (json->multi_line)
+			collect_records(json);
+		else
+			collect_lines(json);
 		if (json->count > 0 || (json->input.last && json->position == json->input.length))
 			break;
 		if (!refill(json))
 		{
-			give_long_record(json);
+			if (json->multi_line)
+				give_long_value(json);
+			else
+				give_long_line(json);
 			break;
 		}
 	}
@@ -238,7 +351,7 @@ static bool
 json_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const char **column)
 {
 	JsonReader *json = (JsonReader *) reader;
-	const JsonLine *record = &json->records[i];
+	const JsonRecord *record = &json->records[i];
 	LhJsonScan	scan;
 	LhJsonReading reading = {.scan = &scan, .error = error};
 	LhJsonToken token;
@@ -246,6 +359,9 @@ json_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const
 	int			length;
 
 	*column = NULL;
+	if (record->unclosed)
+		return lh_error_set(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+							"the file ends within an array: \"]\" is missing");
 	if (record->too_long)
 		return lh_error_set(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 							"record is longer than %d kB", lh_max_record_size);
@@ -273,14 +389,15 @@ json_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const
 	}
 	if (lh_json_next(&scan) != LH_JSON_END)
 		return lh_json_refuse(&scan, error);
-	return true;
+	return json->paths == NULL ||
+		lh_json_paths_fill(json->paths, text, length, values, nulls, error, column);
 }
 
 static void
 json_place(void *reader, int i, LhPlace *place)
 {
 	JsonReader *json = (JsonReader *) reader;
-	const JsonLine *record = &json->records[i];
+	const JsonRecord *record = &json->records[i];
 
 	memset(place, 0, sizeof(*place));
 	place->line = json->line + record->line + 1;
@@ -298,19 +415,30 @@ json_tell(LhReader *reader, int64 *position, int64 *line)
 	JsonReader *json = (JsonReader *) reader;
 
 	*position = json->jump ? json->jump_position : json->input.offset + json->position;
-	*line = json->line + json->lines + (json->jump ? 1 : 0);
+	*line = json->line + json->lines + (json->jump ? json->jump_lines : 0);
 }
 
+/*
+ * What a resumed read must know of the bytes before it.
+ */
 static const char *
 json_header(LhReader *reader)
 {
-	return NULL;
+	JsonReader *json = (JsonReader *) reader;
+
+	if (!json->multi_line)
+		return NULL;
+	return psprintf("%c%c" INT64_FORMAT, json->split.in_array ? '[' : '-',
+					json->split.indenting ? '+' : '-', json->split.indent);
 }
 
 static bool
 json_may_raise(LhReader *reader)
 {
-	return lh_json_row_may_raise(((JsonReader *) reader)->row);
+	JsonReader *json = (JsonReader *) reader;
+
+	return lh_json_row_may_raise(json->row) ||
+		(json->paths != NULL && lh_json_paths_may_raise(json->paths));
 }
 
 static void

@@ -7,8 +7,10 @@
 #include "source/reader.h"
 
 static const LhReaderRoutine *const readers[] = {
+	&lh_binary_reader,
 	&lh_csv_reader,
-	&lh_json_reader
+	&lh_json_reader,
+	&lh_text_reader
 };
 
 const LhReaderRoutine *

@@ -14,6 +14,9 @@
 #include "source/inflate.h"
 #include "source/record.h"
 
+/* bytes that an option for a separator takes */
+#define LH_MAX_SEPARATOR 8
+
 typedef struct LhReader LhReader;
 
 /* What the reader is to read, and from where. */
@@ -68,8 +71,10 @@ typedef struct LhReaderRoutine
 	void		(*close) (LhReader *reader);
 } LhReaderRoutine;
 
+extern const LhReaderRoutine lh_binary_reader;
 extern const LhReaderRoutine lh_csv_reader;
 extern const LhReaderRoutine lh_json_reader;
+extern const LhReaderRoutine lh_text_reader;
 
 /* NULL if there is no such format */
 extern const LhReaderRoutine *lh_reader_find(const char *format);
