@@ -753,7 +753,7 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 	load.last_position = progress.position;
 	load.bytes = progress.position - file->position;
 	/* a replay of the rejects must know what their fields are */
-	load.header = written.rejected > 0 ? routine->header(reader) : NULL;
+	load.header = written.rejected > 0 && !routine->header_is_state ? routine->header(reader) : NULL;
 	lh_load_record(&load);
 	lh_ledger_progress(file->file_id, &progress);
 	routine->close(reader);

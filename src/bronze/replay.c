@@ -396,7 +396,7 @@ static LhReader *
 open_record(Replay *replay)
 {
 	LhReaderInput input = {.fd = replay->fd, .name = replay->facts.path,
-		.size = replay->place.raw_length + 2, .position = 1, .line = Max(replay->place.line - 1, 0),
+		.size = replay->place.raw_length + 2, .position = 1, .single = true, .line = Max(replay->place.line - 1, 0),
 		.header = replay->header, .tupdesc = lh_writer_tupdesc(replay->writer),
 	.fillable = replay->fillable, .options = replay->reader_options};
 	Size		length = replay->place.raw_length;

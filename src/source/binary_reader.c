@@ -48,7 +48,7 @@ typedef struct BinaryReader
 	LhInput		input;
 	int			attributes[FACTS];	/* columns, or -1 */
 	Datum		values[FACTS];
-	bool		given;			/* the record was */
+	bool		given;			/* the record was, or there is none */
 	bool		too_long;
 	char	   *content;		/* bytes read, of the file or its start */
 	uint32		content_length;
@@ -118,6 +118,9 @@ binary_open(const LhReaderInput *input)
 				 errmsg("could not stat file \"%s\": %m", input->name)));
 	modified = lh_file_mtime_ns(&status) / 1000 -
 		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+
+	/* the file itself is what a record is made of: its bytes alone are none */
+	reader->given = input->single;
 	reader->values[FACT_PATH] = CStringGetTextDatum(input->name);
 	reader->values[FACT_MODIFICATION_TIME] = TimestampTzGetDatum(modified);
 	reader->values[FACT_LENGTH] = Int64GetDatum(input->size);

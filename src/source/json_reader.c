@@ -459,6 +459,7 @@ const LhReaderRoutine lh_json_reader = {
 	.next = json_next,
 	.tell = json_tell,
 	.header = json_header,
+	.header_is_state = true,
 	.may_raise = json_may_raise,
 	.close = json_close
 };

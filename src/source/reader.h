@@ -31,6 +31,8 @@ typedef struct LhReaderInput
 								 * it was opened */
 	int64		position;		/* byte to start at: 0, or a record boundary */
 	int64		line;			/* lines before that byte */
+	bool		single;			/* the bytes from position on are one record and a
+								 * line feed: a replay */
 	const char *header;			/* CSV: header line kept when the file was
 								 * begun, or NULL */
 	TupleDesc	tupdesc;		/* target table */
@@ -64,6 +66,8 @@ typedef struct LhReaderRoutine
 
 	/* header line to keep for a resumed read, or NULL */
 	const char *(*header) (LhReader *reader);
+	bool		header_is_state;	/* it tells where the read stands, and nothing of
+									 * the records */
 
 	/* does any column that the source fills need a conversion that may raise? */
 	bool		(*may_raise) (LhReader *reader);

@@ -51,6 +51,7 @@ typedef struct TextReader
 	LhConverter converter;
 	uint32		max_length;		/* bytes that a record may have */
 	bool		done;			/* a whole file was given */
+	int64		end;			/* of the input as the caller knows it */
 
 	bool		jump;			/* behind this batch the reader goes on elsewhere: */
 	int64		jump_position;
@@ -155,8 +156,10 @@ text_open(const LhReaderInput *input)
 	reader->records = palloc(sizeof(TextRecord) * MAX_RECORDS);
 
 	/* room for a record, a byte order mark and the line end */
-	lh_input_open(&reader->input, input->fd, input->name, input->size, input->position,
-				  reader->max_length + 3 + LH_MAX_SEPARATOR);
+	reader->end = input->size;
+	reader->options.whole |= input->single;
+	lh_input_open(&reader->input, input->fd, input->name, input->size - input->single,
+				  input->position, reader->max_length + 3 + LH_MAX_SEPARATOR);
 	lh_input_inflate(&reader->input, input->inflate);
 	(void) lh_input_advance(&reader->input, 0);
 	if (input->position == 0 && reader->input.length >= 3 &&
@@ -369,7 +372,7 @@ text_tell(LhReader *arg, int64 *position, int64 *line)
 
 	*line = reader->line + reader->count;
 	if (reader->done)
-		*position = reader->input.size;
+		*position = reader->end;
 	else
 		*position = reader->jump ? reader->jump_position : reader->input.offset + reader->position;
 }

@@ -242,6 +242,22 @@ END
 	sql("ALTER SYSTEM RESET lakehouse.max_record_size; SELECT pg_reload_conf()");
 }
 
+# what was refused by the table comes back as it was
+{
+	my $content = "ok||line\none||\"two\"||";
+	ingest("value text CHECK (value = 'ok')", 'text', '{"line_sep": "||"}', $content);
+	sql("ALTER TABLE s$sources DROP CONSTRAINT s${sources}_value_check");
+	is(sql("SELECT replayed FROM lakehouse.replay_rejects('s$sources')"), '2', 'text: rejects are replayed');
+	is(sql("SELECT string_agg(value, '||' ORDER BY ctid) || '||' FROM s$sources"), $content, 'text: and are what they were');
+	ingest("a int CHECK (a < 2), t text", 'json', '{"multi_line": true}', "[{\"a\": 1},\n{\"a\":\n 2, \"t\": \"x\\ny\"}, {\"a\": 3");
+	sql("ALTER TABLE s$sources DROP CONSTRAINT s${sources}_a_check");
+	is(sql("SELECT replayed FROM lakehouse.replay_rejects('s$sources')"), '1', 'JSON anywhere: a reject is replayed');
+	is(sql("SELECT string_agg(a || coalesce(t, '-'), ' ' ORDER BY a) FROM s$sources"), "1- 2x\ny", 'and the record is whole');
+	ingest("content bytea CHECK (length(content) > 3)", 'binary', '{}', 'abc');
+	sql("ALTER TABLE s$sources DROP CONSTRAINT s${sources}_content_check");
+	is(sql("SELECT replayed FROM lakehouse.replay_rejects('s$sources')") . sql("SELECT count(*) FROM s$sources"), '00', 'binary: a file is not made of its bytes alone');
+}
+
 # ----------------------------------------------------------------- binary
 {
 	my $bytes = join('', map { chr(int(rand(256))) } 1 .. 100_000);
