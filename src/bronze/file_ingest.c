@@ -41,6 +41,7 @@
 #include "bronze/file_change.h"
 #include "bronze/file_hash.h"
 #include "bronze/file_ingest.h"
+#include "bronze/file_known.h"
 #include "bronze/file_ledger.h"
 #include "bronze/file_metadata.h"
 #include "bronze/file_options.h"
@@ -64,6 +65,12 @@
 /* a continuous source spends at most one part in this many on listing */
 #define LISTING_SHARE 10
 
+/* or in this many, while all its directories are watched */
+#define WATCHED_SHARE 100
+
+/* how long a continuous source trusts what it read of the ledger */
+#define KNOWN_US (INT64CONST(300) * 1000000)
+
 /* time between two looks when something should wait and does not */
 #define MIN_PAUSE_US 10000
 
@@ -86,6 +93,8 @@ typedef struct FileIngest
 	TimestampTz next_listing;
 	TimestampTz earliest_listing;	/* though something arrived */
 	TimestampTz next_look;		/* when something may wait */
+	LhKnownFiles *known;		/* of a listing before this one, or NULL */
+	TimestampTz known_since;
 	LhLedgerCursor cursor;
 	char		cursor_path[PATH_MAX * 4 + 1];
 } FileIngest;
@@ -125,6 +134,8 @@ static void put_off(LhLedgerFile *file, LhDescriptor *descriptor);
 static bool wait_for_files(FileIngest *ingest, long timeout_ms);
 static bool look_at_directory(FileBatch *batch);
 static bool read_listing(FileBatch *batch);
+static void read_known(FileIngest *ingest);
+static void forget_known(FileIngest *ingest);
 static void take_file(FileBatch *batch, LhLedgerFile *file);
 static void set_aside_unopened(const LhLedgerFile *file, int error);
 static Outcome load_part(FileBatch *batch, const LhLedgerFile *file,
@@ -329,6 +340,7 @@ typedef struct ListingChunk
 	MemoryContext context;
 	bool		new_only;
 	bool		others;			/* an entry was left that should have changed */
+	int64		looked_up;		/* entries so far that were not known */
 	int			count;
 	LhListed	listed[LISTING_CHUNK];
 } ListingChunk;
@@ -338,6 +350,7 @@ enter_chunk(ListingChunk *chunk)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(chunk->context);
 
+	chunk->looked_up += chunk->count;
 	if (chunk->count > 0)
 		chunk->batch->touched += lh_ledger_enter(chunk->batch->ingest->base.source->source_id,
 												 chunk->batch->ingest->options.on_change,
@@ -352,10 +365,17 @@ static void
 add_listed(const LhListed *listed, void *arg)
 {
 	ListingChunk *chunk = arg;
-	MemoryContext oldcontext = MemoryContextSwitchTo(chunk->context);
-	LhListed   *item = &chunk->listed[chunk->count++];
+	FileIngest *ingest = chunk->batch->ingest;
+	MemoryContext oldcontext;
+	LhListed   *item;
 	bool		valid;
-	const char *printable = lh_file_printable(listed->path, &valid);
+	const char *printable;
+
+	if (ingest->known != NULL && lh_known_has(ingest->known, listed))
+		return;
+	oldcontext = MemoryContextSwitchTo(chunk->context);
+	item = &chunk->listed[chunk->count++];
+	printable = lh_file_printable(listed->path, &valid);
 
 	*item = *listed;
 	item->path = pstrdup(printable);
@@ -368,8 +388,36 @@ add_listed(const LhListed *listed, void *arg)
 	else if (listed->problem != NULL)
 		item->problem = pstrdup(listed->problem);
 	MemoryContextSwitchTo(oldcontext);
-	if (chunk->count == LISTING_CHUNK)
-		enter_chunk(chunk);
+	if (chunk->count < LISTING_CHUNK)
+		return;
+	enter_chunk(chunk);
+	if (ingest->known == NULL && ingest->known_since == 0 && lh_known_pays(chunk->looked_up))
+		read_known(ingest);
+}
+
+/*
+ * read_known reads what of the ledger need not be looked up.
+ */
+static void
+read_known(FileIngest *ingest)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(ingest->base.context);
+
+	ingest->known_since = GetCurrentTimestamp();
+	ingest->known = lh_known_read(ingest->base.source->source_id, ingest->options.on_change);
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
+ * forget_known: the ledger is not what was read of it any more.
+ */
+static void
+forget_known(FileIngest *ingest)
+{
+	if (ingest->known != NULL)
+		lh_known_free(ingest->known);
+	ingest->known = NULL;
+	ingest->known_since = 0;
 }
 
 /*
@@ -385,7 +433,11 @@ read_listing(FileBatch *batch)
 	TimestampTz now;
 	bool		others;
 
+	/* what the others set aside is not known here */
+	if (ingest->base.source->shared || started - ingest->known_since > KNOWN_US)
+		forget_known(ingest);
 	chunk->batch = batch;
+	chunk->looked_up = 0;
 	chunk->count = 0;
 	chunk->new_only = ingest->base.source->shared && !ingest->base.alone;
 	chunk->others = false;
@@ -397,9 +449,14 @@ read_listing(FileBatch *batch)
 	MemoryContextDelete(chunk->context);
 	pfree(chunk);
 
+	/* what is new now will be known when it is listed again */
+	if (batch->touched > LISTING_CHUNK)
+		forget_known(ingest);
 	now = GetCurrentTimestamp();
 	ingest->earliest_listing = now + Max(MIN_PAUSE_US, (now - started) * LISTING_SHARE);
 	ingest->next_listing = Max(now + (int64) lh_poll_interval * 1000, ingest->earliest_listing);
+	if (ingest->watch != NULL && lh_file_watch_is_complete(ingest->watch))
+		ingest->next_listing = Max(ingest->next_listing, now + (now - started) * WATCHED_SHARE);
 	ingest->listed = true;
 	ingest->listed_at = now;
 	ingest->cursor.started = false;
@@ -456,6 +513,9 @@ take_file(FileBatch *batch, LhLedgerFile *file)
 	}
 	if (outcome == OUTCOME_PART)
 		return;
+	/* what was set aside is to be looked up, should it come again */
+	if (outcome != OUTCOME_DONE)
+		forget_known(ingest);
 	batch->files_left--;
 	ingest->cursor.started = true;
 	ingest->cursor.mtime_ns = file->order_ns;
@@ -783,6 +843,7 @@ file_aborted(LhIngest *base)
 {
 	FileIngest *ingest = (FileIngest *) base;
 
+	forget_known(ingest);
 	ingest->listed = false;
 	ingest->next_listing = 0;
 	ingest->next_look = 0;

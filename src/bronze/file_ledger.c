@@ -23,7 +23,6 @@
 #include "common/pg_prng.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #include "bronze/file_ledger.h"
@@ -61,15 +60,13 @@ lh_backoff_us(int32 failures)
 }
 
 /*
- * begin opens a bracket in which plans look files up by their index, however
- * small the table was when the plan was made.
+ * begin opens a bracket in which plans look files up by their index.
  */
 static void
 begin(LhCatalog *catalog)
 {
 	lh_catalog_begin(catalog);
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	lh_catalog_by_index();
 }
 
 /*

@@ -131,6 +131,18 @@ lh_catalog_begin(LhCatalog *catalog)
 }
 
 /*
+ * lh_catalog_by_index keeps plans off what only small tables can bear: a plan is
+ * kept for the session, and may be made when the tables are empty.
+ */
+void
+lh_catalog_by_index(void)
+{
+	set_local("enable_seqscan", "off");
+	set_local("enable_bitmapscan", "off");
+	set_local("enable_sort", "off");
+}
+
+/*
  * lh_catalog_end closes the bracket; results read before must have been copied.
  */
 void

@@ -34,6 +34,10 @@ extern uint64 lh_catalog_read(const char *sql, int nargs, const Oid *types,
 							  const Datum *values, const char *nulls);
 extern void lh_catalog_end(LhCatalog *catalog);
 
+/* within a bracket: plans made from now on read indexes in their order, however
+ * small the tables are now */
+extern void lh_catalog_by_index(void);
+
 /* results of the last lh_catalog_run: row from 0, column from 1 */
 extern Datum lh_catalog_value(uint64 row, int column, bool *isnull);
 extern char *lh_catalog_text(uint64 row, int column, MemoryContext context);

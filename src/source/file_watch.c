@@ -10,7 +10,9 @@
 
 #include <unistd.h>
 #ifdef __linux__
+#include <linux/magic.h>
 #include <sys/inotify.h>
+#include <sys/vfs.h>
 #endif
 
 #include "miscadmin.h"
@@ -28,6 +30,7 @@ struct LhFileWatch
 {
 	int			fd;
 	int			count;			/* watches added; a repeated one counts again */
+	bool		incomplete;		/* some directory is not watched, or by others too */
 	MemoryContextCallback release;
 };
 
@@ -62,6 +65,30 @@ lh_file_watch_create(void)
 }
 
 /*
+ * is_local tells whether only this machine writes into the file system: of what
+ * others do there we are not told.
+ */
+static bool
+is_local(const LhDescriptor *directory)
+{
+	struct statfs status;
+
+	if (fstatfs(directory->fd, &status) < 0)
+		return false;
+	switch ((uint32) status.f_type)
+	{
+		case EXT4_SUPER_MAGIC:
+		case BTRFS_SUPER_MAGIC:
+		case OVERLAYFS_SUPER_MAGIC:
+		case TMPFS_MAGIC:
+		case XFS_SUPER_MAGIC:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
  * lh_file_watch_add names the directory by its descriptor, so that no link can
  * lead the watch elsewhere.
  */
@@ -71,12 +98,16 @@ lh_file_watch_add(LhFileWatch *watch, const LhDescriptor *directory)
 	char		path[64];
 	int			number;
 
+	if (watch->count >= MAX_WATCHES || !is_local(directory))
+		watch->incomplete = true;
 	if (watch->count >= MAX_WATCHES)
 		return;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", directory->fd);
 	number = inotify_add_watch(watch->fd, path, IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ONLYDIR);
 	/* numbers grow by one for each directory that was not watched before */
 	watch->count = Max(watch->count, number);
+	if (number < 0)
+		watch->incomplete = true;
 }
 
 /*
@@ -129,6 +160,12 @@ drain(LhFileWatch *watch)
 }
 
 #endif							/* __linux__ */
+
+bool
+lh_file_watch_is_complete(const LhFileWatch *watch)
+{
+	return !watch->incomplete;
+}
 
 bool
 lh_file_watch_wait(LhFileWatch *watch, long timeout_ms)

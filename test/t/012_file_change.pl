@@ -230,6 +230,27 @@ is(run('picky'), '0|0|0|0', 'skip: and skipped when it is there');
 sql("SELECT lakehouse.reingest_file('picky', 'picky/a.csv')");
 is(run('picky'), '1|1|0|0', 'reingest: until a person says otherwise');
 
+# ---- many known files: those that changed, came, or came back are still seen
+make_source('many', 'replace');
+spew("many/f$_.csv", "id,word\n$_,a\n") for 1 .. 3000;
+is(run('many'), '3000|3000|0|0', 'many: loaded');
+sql('ANALYZE lakehouse.file');
+is(run('many'), '0|0|0|0', 'many: nothing is new');
+spew("many/f$_.csv", "id,word\n$_,bb\n") for 7, 1500, 2999;
+spew('many/g.csv', "id,word\n3001,a\n");
+is(run('many'), '4|4|0|0', 'many: what changed and what is new is loaded');
+is(sql("SELECT string_agg(id::text, ' ' ORDER BY id) FROM bronze.many WHERE word = 'bb'"), '7 1500 2999', 'many: and nothing else');
+sql("SELECT lakehouse.alter_source('many', trigger => 'continuous')");
+$node->append_conf('postgresql.conf', "lakehouse.poll_interval = '20ms'");
+$node->reload;
+spew('many/h.csv', "id,word\n3002,a\n");
+ok(poll_value($node, 'SELECT count(*) FROM bronze.many WHERE id = 3002', '1'), 'many: by a worker too');
+usleep(300_000);
+spew('many/f9.csv', "id,word\n9,bb\n");
+ok(poll_value($node, "SELECT word FROM bronze.many WHERE id = 9", 'bb'), 'many: which sees what changes');
+is(sql('SELECT count(*), count(DISTINCT id) FROM bronze.many'), '3002|3002', 'many: each once');
+sql("SELECT lakehouse.drop_source('many')");
+
 # ---- messages and rights
 for my $case (
 	[ "reingest_file('picky', 'nothing.csv')", '42704' ], [ "undo_file('picky', 'nothing.csv')", '42704' ],
