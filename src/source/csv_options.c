@@ -9,9 +9,28 @@
 #include "source/csv_options.h"
 
 static const char *const option_names[] = {
-	"comment", "delimiter", "empty_value", "encoding", "escape", "header",
-	"ignore_extra_columns", "null_value", "quote", "sep", "skip_rows", NULL
+	"comment", "empty_value", "encoding", "escape", "header", "ignore_extra_columns",
+	"null_value", "quote", "ragged", "sep", "skip_rows", NULL
 };
+
+static const LhOptionAlias aliases[] = {{"charset", "encoding"}, {"delimiter", "sep"}, {NULL, NULL}};
+
+/*
+ * Reads what is to become of records with another number of fields.
+ */
+static bool
+get_ragged(Jsonb *json)
+{
+	char	   *text = lh_options_text(json, "ragged", "reject");
+	bool		permissive = strcmp(text, "permissive") == 0;
+
+	if (!permissive && strcmp(text, "reject") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"ragged\""),
+				 errhint("Values are \"reject\" and \"permissive\".")));
+	return permissive;
+}
 
 /*
  * Reads an option that is one byte, or none at all if it may be empty.
@@ -66,18 +85,12 @@ lh_csv_options_parse(Jsonb *json, LhCsvOptions *options)
 {
 	char	   *encoding;
 
+	json = lh_options_canonical(json, option_names, aliases);
 	lh_options_check(json, option_names, "CSV option");
 	memset(options, 0, sizeof(*options));
 	options->header = lh_options_bool(json, "header", false);
 	options->ignore_extra_columns = lh_options_bool(json, "ignore_extra_columns", false);
-	if (lh_options_text(json, "sep", NULL) != NULL &&
-		lh_options_text(json, "delimiter", NULL) != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("options \"sep\" and \"delimiter\" mean the same"),
-				 errhint("Give only one of them.")));
-	options->sep = get_character(json, lh_options_text(json, "delimiter", NULL) != NULL ?
-								 "delimiter" : "sep", ",", false);
+	options->sep = get_character(json, "sep", ",", false);
 	options->quote = get_character(json, "quote", "\"", true);
 	options->escape = get_character(json, "escape", "", true);
 	if (options->escape == options->quote)
@@ -85,6 +98,7 @@ lh_csv_options_parse(Jsonb *json, LhCsvOptions *options)
 	options->comment = get_character(json, "comment", "", true);
 	options->null_value = lh_options_text(json, "null_value", "");
 	options->empty_value = lh_options_text(json, "empty_value", "");
+	options->ragged = get_ragged(json);
 	options->skip_rows = lh_options_int(json, "skip_rows", 0, 0, PG_INT32_MAX);
 
 	encoding = lh_options_text(json, "encoding", "UTF8");

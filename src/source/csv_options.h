@@ -11,6 +11,7 @@ typedef struct LhCsvOptions
 {
 	bool		header;			/* first line names the columns */
 	bool		ignore_extra_columns;	/* header may name columns we do not have */
+	bool		ragged;			/* missing fields are NULL, additional ones dropped */
 	char		sep;
 	char		quote;			/* 0 = none */
 	char		escape;			/* 0 = only a doubled quote */

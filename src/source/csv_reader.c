@@ -565,7 +565,12 @@ csv_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const 
 
 	*column = NULL;
 	if (unlikely(record->fault != LH_CSV_GOOD || record->fields != csv->scan.width))
-		return report_fault(csv, record, error);
+	{
+		if (record->fault != LH_CSV_GOOD || !csv->options.ragged)
+			return report_fault(csv, record, error);
+		if (record->fields < csv->scan.width)
+			end = field + record->fields;
+	}
 	if (unlikely(!record->plain) &&
 		!lh_encoding_check(&csv->encoding, data + record->start,
 						   record->end - record->start, error))
@@ -589,6 +594,10 @@ csv_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const 
 			return false;
 		}
 	}
+	for (; unlikely(target < csv->columns + csv->scan.width); target++)
+		if (target->attribute >= 0)
+			lh_convert_null(&target->converter, &values[target->attribute],
+							&nulls[target->attribute]);
 	return true;
 }
 

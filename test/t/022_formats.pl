@@ -207,6 +207,18 @@ END
 	}
 }
 
+# -------------------------------------------------------------------- CSV
+{
+	my ($rows, $rejects, $failure) = ingest('a int, b int, c text', 'csv', '{"cloudFiles.nullValue": "-", "DELIMITER": ";", "ragged": "permissive", "charset": "latin1", "skipRows": 1}',
+		"x\n1;2;3;4\n5\n-;6;\xe9\n7;8;\"x\"y\n;9;\n");
+	is($failure . $rows, qq({"a": 1, "b": 2, "c": "3"}\n{"a": 5, "b": null, "c": null}\n{"a": null, "b": 6, "c": "\xc3\xa9"}), 'CSV: other names of options, ragged records');
+	is(join(' ', map { "$_->[0]:$_->[2]" } @$rejects), '5:22P04 6:22P02', 'CSV: what is broken stays a reject');
+	is(@{ (ingest('a int, b int', 'csv', '{"ragged": "reject"}', "1\n2,3\n4,5,6\n"))[1] }, 2, 'CSV: ragged records are rejects otherwise');
+	like(refusal('a int', 'csv', '{"ragged": "drop"}'), qr/22023: invalid value for option "ragged".*"reject" and "permissive"/s, 'CSV: ragged takes two values');
+	like(refusal('a int', 'csv', '{"nulValue": ""}'), qr/22023: unrecognized CSV option "nulValue".*Did you mean "null_value"\?/s, 'CSV: a misspelt name of Spark');
+	like(refusal('a int', 'csv', '{"nullValue": "", "null_value": "x"}'), qr/22023: options "nullValue" and "null_value" mean the same/, 'CSV: one option under two names');
+}
+
 # ------------------------------------------------------------------- text
 {
 	my $content = "\xef\xbb\xbffirst\r\n\n  \"x\",\\ y\rz \nb\xff\n\xe4\xb8\x96\0\nlast";
