@@ -64,6 +64,24 @@ END
 	return $node;
 }
 
+# A psql that cannot connect may end before it was given its statement. That is
+# an answer like any other while a server is being killed, and no reason to die.
+{
+	no warnings 'redefine';    ## no critic (ProhibitNoWarnings)
+	my $psql = \&PostgreSQL::Test::Cluster::psql;
+	*PostgreSQL::Test::Cluster::psql = sub {
+		my @arguments = @_;
+		my $list = wantarray;
+		my @answer;
+		if (!eval { @answer = $list ? $psql->(@arguments) : scalar($psql->(@arguments)); 1 })
+		{
+			die $@ unless $@ =~ /Broken pipe/;
+			@answer = $list ? (2, '', $@) : (2);
+		}
+		return $list ? @answer : $answer[0];
+	};
+}
+
 # wait_until calls the function until it gives true; false after the limit.
 sub wait_until
 {
