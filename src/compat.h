@@ -13,6 +13,19 @@
 #error "lakehouse needs PostgreSQL 15 or later"
 #endif
 
+#if PG_VERSION_NUM >= 160000
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_foreign_server.h"
+#include "parser/parse_relation.h"
+#include "varatt.h"
+
+/* 16 can report a malformed name softly */
+#define lh_compat_qualified_name(text) stringToQualifiedNameList(text, NULL)
+#else
+#define lh_compat_qualified_name(text) stringToQualifiedNameList(text)
+#endif
+
 /* 16 replaced the check of each kind of object by object_aclcheck */
 #if PG_VERSION_NUM < 160000
 #define lh_compat_server_aclcheck(server, role, mode) \
@@ -139,7 +152,8 @@ lh_compat_init_range_table_impl(EState *estate, Oid relid, char relkind)
 	 list_make1(copyObject(list_nth((from)->rteperminfos, (from_entry)->perminfoindex - 1))), \
 	 (to_entry)->perminfoindex = (from_entry)->perminfoindex == 0 ? 0 : 1, \
 	 (from_entry)->perminfoindex = 0)
-#define lh_compat_no_permissions(query, entry) ((entry)->perminfoindex = 0)
+#define lh_compat_no_permissions(query, entry) \
+	(addRTEPermissionInfo(&(query)->rteperminfos, entry)->requiredPerms = 0)
 #endif
 
 /* 17 added WHEN NOT MATCHED BY SOURCE to MERGE */

@@ -1,4 +1,4 @@
-CREATE FUNCTION lakehouse.from_json(json text, record_type anyelement, mode text DEFAULT 'permissive')
+CREATE FUNCTION lakehouse.from_json(document text, record_type anyelement, mode text DEFAULT 'permissive')
 RETURNS anyelement AS 'MODULE_PATHNAME', 'lakehouse_from_json'
 LANGUAGE C STABLE PARALLEL SAFE;
 COMMENT ON FUNCTION lakehouse.from_json(text, anyelement, text) IS

@@ -6,6 +6,7 @@
 
 #include <ctype.h>
 
+#include "compat.h"
 #include "convert/convert_types.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"

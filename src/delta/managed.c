@@ -23,6 +23,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/catalog_access.h"
+#include "compat.h"
 #include "delta/delta.h"
 #include "delta/load.h"
 
@@ -110,7 +111,7 @@ check_can_manage(Relation relation)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is a system table", name)));
-	if (!pg_class_ownercheck(RelationGetRelid(relation), GetUserId()))
+	if (!lh_compat_table_ownercheck(RelationGetRelid(relation), GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, get_relkind_objtype(kind), name);
 }
 

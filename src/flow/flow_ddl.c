@@ -24,6 +24,7 @@
 #include "utils/varlena.h"
 
 #include "catalog/catalog_access.h"
+#include "compat.h"
 #include "delta/delta.h"
 #include "delta/load.h"
 #include "flow/flow.h"
@@ -252,7 +253,7 @@ define_flow(LhFlowDefinition *definition, const LhFlow *replaced)
 static Oid
 resolve_name(const char *name, const char *argument)
 {
-	List	   *names = stringToQualifiedNameList(name);
+	List	   *names = lh_compat_qualified_name(name);
 	Oid			relation = RangeVarGetRelid(makeRangeVarFromNameList(names), NoLock, true);
 
 	if (!OidIsValid(relation))

@@ -21,6 +21,7 @@
 #include "utils/syscache.h"
 
 #include "catalog/catalog_access.h"
+#include "compat.h"
 #include "delta/load.h"
 #include "flow/flow_ddl.h"
 
@@ -154,7 +155,7 @@ lh_flow_find_target(LhFlowDefinition *definition, const LhStatement *statement)
 
 	if (definition->target_name != NULL)
 	{
-		List	   *names = stringToQualifiedNameList(definition->target_name);
+		List	   *names = lh_compat_qualified_name(definition->target_name);
 
 		named = RangeVarGetRelid(makeRangeVarFromNameList(names), AccessShareLock, true);
 	}
@@ -265,7 +266,7 @@ static void
 create_target(LhFlowDefinition *definition, const LhStatement *statement)
 {
 	LhFlow	   *flow = &definition->flow;
-	RangeVar   *name = makeRangeVarFromNameList(stringToQualifiedNameList(definition->target_name));
+	RangeVar   *name = makeRangeVarFromNameList(lh_compat_qualified_name(definition->target_name));
 	Oid			namespace = creation_namespace(name);
 	char	   *table = quote_qualified_identifier(get_namespace_name(namespace), name->relname);
 	TupleDesc	tupdesc = lh_statement_tupdesc(statement);

@@ -47,6 +47,14 @@ spread() {
 		      printf f " (" f " - " f ")", m, v[1], v[NR] }'
 }
 
+# must_hold ends the run unless the table $1 holds $2 rows: a rate of rows that
+# did not arrive is none.
+must_hold() {
+	local count
+	count=$(sql "SELECT count(*) FROM $1")
+	[ "$count" = "$2" ] || lh_die "$1 holds $count rows instead of $2" "$(sql "SELECT path, state, rows, error FROM lakehouse.file_status ORDER BY file_id DESC LIMIT 3" 2>&1)"
+}
+
 median() { spread '%.6f' "$@" | cut -d' ' -f1; }
 
 # compare measures the two functions $4 (ours) and $5 (theirs), which print
@@ -79,8 +87,9 @@ csv_prepare() {
 	sql "CREATE TABLE plain_csv ($csv_columns);
 	CREATE TABLE bronze.csv ($csv_columns);
 	CREATE TABLE bronze.csv2 ($csv_columns);
-	COPY (SELECT i, i % 1000, timestamptz '2015-01-01Z' + i * interval '1 second', 60 + (i * 7919 % 1200) / 10.0,
-	             'name ' || i % 5000, CASE WHEN i % 50 = 0 THEN 'a \"quoted\", city' ELSE 'city ' || i % 300 END
+	COPY (SELECT i AS id, i % 1000 AS device, timestamptz '2015-01-01Z' + i * interval '1 second' AS at,
+	             60 + (i * 7919::bigint % 1200) / 10.0 AS heartrate, 'name ' || i % 5000 AS name,
+	             CASE WHEN i % 50 = 0 THEN 'a \"quoted\", city' ELSE 'city ' || i % 300 END AS city
 	        FROM generate_series(1, :rows) i)
 	  TO '$data/rows.csv' (FORMAT csv, HEADER);
 	SELECT lakehouse.create_source('csv', server => 'files', target => 'bronze.csv', format => 'csv',
@@ -95,6 +104,7 @@ csv_prepare() {
 csv_ours() {
 	lh_as_user ln "$data/rows.csv" "$data/csv/$1.csv"
 	timed "TRUNCATE bronze.csv; SELECT 1 FROM lakehouse.run_source('csv');"
+	must_hold bronze.csv "$ROWS"
 	lh_as_user rm "$data/csv/$1.csv"
 }
 csv_theirs() { timed "TRUNCATE plain_csv; COPY plain_csv FROM '$data/rows.csv' (FORMAT csv, HEADER);"; }
@@ -116,6 +126,7 @@ csv2_ours() {
 	sql "SELECT 1 FROM lakehouse.run_source('csv_b');" >/dev/null
 	wait $!
 	awk -v a="$began" -v b="$(date +%s%N)" 'BEGIN { print (b - a) / 1e6 }'
+	must_hold bronze.csv2 "$ROWS"
 	lh_as_user rm "$data/csv_a/$1.csv" "$data/csv_b/$1.csv"
 }
 bench_csv2() {
@@ -125,6 +136,7 @@ bench_csv2() {
 json_ours() {
 	lh_as_user ln "$data/rows.json" "$data/json/$1.json"
 	timed "TRUNCATE bronze.json; SELECT 1 FROM lakehouse.run_source('json');"
+	must_hold bronze.json "$ROWS"
 	lh_as_user rm "$data/json/$1.json"
 }
 json_theirs() {
@@ -139,7 +151,7 @@ bench_json() {
 	CREATE TABLE bronze.json ($csv_columns);
 	CREATE TABLE json_text (line text);
 	COPY (SELECT json_build_object('id', i, 'device', i % 1000, 'at', timestamptz '2015-01-01Z' + i * interval '1 second',
-	             'heartrate', 60 + (i * 7919 % 1200) / 10.0, 'name', 'name ' || i % 5000, 'city', 'city ' || i % 300)
+	             'heartrate', 60 + (i * 7919::bigint % 1200) / 10.0, 'name', 'name ' || i % 5000, 'city', 'city ' || i % 300)
 	        FROM generate_series(1, :rows) i)
 	  TO '$data/rows.json' (FORMAT csv, QUOTE e'\\x01', DELIMITER e'\\x02');
 	SELECT lakehouse.create_source('json', server => 'files', target => 'bronze.json', format => 'json',
@@ -234,9 +246,10 @@ bench_latency() {
 
 # ---------------------------------------------------------------- small files
 files_ours() {
-	lh_as_user mkdir -p "$data/small/$1"
-	lh_as_user bash -c "for f in '$data/small_all'/*; do ln \"\$f\" '$data/small/$1/'; done"
+	lh_as_user mkdir -p "$data/small"
+	lh_as_user cp -rl "$data/small_all" "$data/small/$1"
 	timed "TRUNCATE bronze.small; SELECT 1 FROM lakehouse.run_source('small');"
+	must_hold bronze.small "$((files * 10))"
 	lh_as_user rm -r "$data/small/$1"
 }
 # a sample of 100 files, scaled to all
@@ -277,7 +290,7 @@ bench_from_json() {
 	sql "CREATE TYPE json_shape AS ($csv_columns);
 	CREATE TABLE json_value AS
 	SELECT json_build_object('id', i, 'device', i % 1000, 'at', timestamptz '2015-01-01Z' + i * interval '1 second',
-	             'heartrate', 60 + (i * 7919 % 1200) / 10.0, 'name', 'name ' || i % 5000, 'city', 'city ' || i % 300)::text AS value
+	             'heartrate', 60 + (i * 7919::bigint % 1200) / 10.0, 'name', 'name ' || i % 5000, 'city', 'city ' || i % 300)::text AS value
 	  FROM generate_series(1, $n) i;
 	VACUUM ANALYZE json_value;" >/dev/null
 	compare "from_json to a typed row (rows/s)" 4.0 "$n" from_json_ours from_json_theirs "jsonb ->> and casts, parsed once"

@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(seed lakehouse_node faults_path kill_server wait_restarted start_again wait_until poll_value
+our @EXPORT = qw(seed lakehouse_node faults_path kill_server wait_restarted start_again wait_until try_psql poll_value
   make_landing write_csv land check_files crash_at_random
   start_broker broker_command stop_broker produce_messages check_kafka
   same_multiset check_loads);
@@ -64,6 +64,24 @@ END
 	return $node;
 }
 
+# A psql that cannot connect may end before it was given its statement. That is
+# an answer like any other while a server is being killed, and no reason to die.
+{
+	no warnings 'redefine';    ## no critic (ProhibitNoWarnings)
+	my $psql = \&PostgreSQL::Test::Cluster::psql;
+	*PostgreSQL::Test::Cluster::psql = sub {
+		my @arguments = @_;
+		my $list = wantarray;
+		my @answer;
+		if (!eval { @answer = $list ? $psql->(@arguments) : scalar($psql->(@arguments)); 1 })
+		{
+			die $@ unless $@ =~ /Broken pipe/;
+			@answer = $list ? (2, '', $@) : (2);
+		}
+		return $list ? @answer : $answer[0];
+	};
+}
+
 # wait_until calls the function until it gives true; false after the limit.
 sub wait_until
 {
@@ -77,6 +95,15 @@ sub wait_until
 	return 0;
 }
 
+# try_psql is psql for a server that may be down at this moment: status, output
+# and errors, whatever breaks on the way.
+sub try_psql
+{
+	my ($node, $query) = @_;
+	my @result = eval { $node->psql('postgres', $query) };
+	return @result ? @result : (2, '', $@);
+}
+
 # poll_value waits until the query gives the value, through restarts of the
 # server; the query's last answer is shown if it never does.
 sub poll_value
@@ -86,7 +113,7 @@ sub poll_value
 	return 1
 	  if wait_until(
 		sub {
-			my ($status, $out, $err) = $node->psql('postgres', $query);
+			my ($status, $out, $err) = try_psql($node, $query);
 			$last = $status == 0 ? $out : "error: $err";
 			return defined $last && $last eq $value;
 		},
@@ -113,7 +140,7 @@ sub wait_restarted
 {
 	my ($node, $seen) = @_;
 	wait_until(sub { slurp_file($node->logfile, $seen) =~ /all server processes terminated; reinitializing/ }, 20);
-	wait_until(sub { my ($status) = $node->psql('postgres', 'SELECT 1'); $status == 0 }, 60)
+	wait_until(sub { my ($status) = try_psql($node, 'SELECT 1'); $status == 0 }, 60)
 	  or BAIL_OUT('the server does not come back');
 	return;
 }
@@ -214,7 +241,7 @@ sub worker_pid
 	my $pid = '';
 	wait_until(
 		sub {
-			my ($status, $out) = $node->psql('postgres', <<"END");
+			my ($status, $out) = try_psql($node, <<"END");
 SELECT pid FROM pg_stat_activity
  WHERE backend_type LIKE 'lakehouse%' AND application_name LIKE '%source%$source%'
  ORDER BY random() LIMIT 1

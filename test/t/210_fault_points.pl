@@ -93,7 +93,7 @@ sub feed
 	land($landing, $name);
 	produce_messages($broker, 'numbers', $partitions, 200, \%messages)->();
 	# the server may be going down already
-	$node->psql('postgres', "SELECT lakehouse.run_job('note', jsonb_build_object('n', nextval('runs')::text), wait => false)");
+	try_psql($node, "SELECT lakehouse.run_job('note', jsonb_build_object('n', nextval('runs')::text), wait => false)");
 	return;
 }
 
