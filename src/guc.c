@@ -24,6 +24,7 @@ int			lh_max_decompression_ratio = 1000;
 int			lh_max_record_size = 64 * 1024;
 int			lh_max_workers = 8;
 int			lh_poll_interval = 1000;
+int			lh_schema_lock_timeout = 1000;
 
 /*
  * lh_guc_init defines the settings.  Names outside this list under the prefix
@@ -77,5 +78,9 @@ lh_guc_init(void)
 							"Time between two listings of a continuous source's directory.",
 							NULL, &lh_poll_interval, 1000, 10, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("lakehouse.schema_lock_timeout",
+							"Time that an attempt to add a column to a target waits for the table's lock.",
+							NULL, &lh_schema_lock_timeout, 1000, 1, INT_MAX,
+							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("lakehouse");
 }

@@ -15,6 +15,7 @@ extern int	lh_max_decompression_ratio; /* of a compressed file; 0 = any */
 extern int	lh_max_record_size; /* kB: a longer record becomes a reject */
 extern int	lh_max_workers;		/* background workers of one database */
 extern int	lh_poll_interval;	/* ms between listings of a directory */
+extern int	lh_schema_lock_timeout;	/* ms to wait for a table to add columns to */
 
 extern void lh_guc_init(void);
 

@@ -68,6 +68,20 @@ CREATE UNIQUE INDEX file_path ON lakehouse.file (source_id, path) WHERE ended IS
 CREATE INDEX file_ended ON lakehouse.file (source_id, path, version) WHERE ended IS NOT NULL;
 CREATE INDEX file_waiting ON lakehouse.file (source_id, mtime_ns, path) WHERE state IN ('discovered', 'loading', 'failed');
 
+-- What sources changed of their targets.
+CREATE SEQUENCE lakehouse.schema_change_id_seq;
+CREATE TABLE lakehouse.schema_change (
+    change_id     bigint PRIMARY KEY DEFAULT pg_catalog.nextval('lakehouse.schema_change_id_seq'),
+    source_id     integer NOT NULL,
+    relation      regclass NOT NULL,
+    file_id       bigint,                     -- in which the new field was found
+    change        text NOT NULL CHECK (change IN ('column added')),
+    column_name   text NOT NULL,
+    column_type   text NOT NULL,
+    changed       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX schema_change_source ON lakehouse.schema_change (source_id, change_id);
+
 CREATE TABLE lakehouse.kafka_offset (
     source_id      integer NOT NULL,
     topic          text NOT NULL,

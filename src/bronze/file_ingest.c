@@ -38,6 +38,7 @@
 #include "utils/wait_event.h"
 #include "utils/timestamp.h"
 
+#include "bronze/evolve.h"
 #include "bronze/file_change.h"
 #include "bronze/file_hash.h"
 #include "bronze/file_ingest.h"
@@ -45,6 +46,7 @@
 #include "bronze/file_ledger.h"
 #include "bronze/file_metadata.h"
 #include "bronze/file_options.h"
+#include "bronze/file_schema.h"
 #include "bronze/ingest.h"
 #include "bronze/progress.h"
 #include "bronze/reject_limit.h"
@@ -111,6 +113,7 @@ typedef struct FileBatch
 	LhFileMetadata *metadata;
 	const char *path;			/* of the file at hand */
 	LhWriteCounts loaded;		/* of the file at hand, by earlier loads */
+	LhFileSchema *schema;
 	LhIngestCounts *counts;
 	int64		files_left;
 	int64		rows_left;
@@ -124,6 +127,7 @@ typedef enum Outcome
 {
 	OUTCOME_DONE,				/* to the end of the file */
 	OUTCOME_PART,
+	OUTCOME_NEW_COLUMNS,		/* rolled back: to be read again with them */
 	OUTCOME_CHANGED,			/* rolled back: not the same file any more */
 	OUTCOME_FAILED				/* rolled back: cannot be read */
 } Outcome;
@@ -140,6 +144,7 @@ static void take_file(FileBatch *batch, LhLedgerFile *file);
 static void set_aside_unopened(const LhLedgerFile *file, int error);
 static Outcome load_part(FileBatch *batch, const LhLedgerFile *file,
 						 LhDescriptor *descriptor, ErrorData **error);
+static bool add_columns(FileBatch *batch, const LhLedgerFile *file, ErrorData **error);
 static Outcome read_part(FileBatch *batch, const LhLedgerFile *file,
 						 LhDescriptor *descriptor, volatile bool *reading);
 
@@ -157,6 +162,7 @@ lh_file_source_validate(const char *format, Jsonb *options, TupleDesc tupdesc)
 	lh_inflate_options_parse(options, &inflate);
 	lh_reject_limit_parse(options, &limit);
 	(void) lh_file_metadata_parse(options, tupdesc, NULL);
+	(void) lh_file_schema_parse(options, tupdesc, NULL);
 	lh_reader_find(format)->validate(lh_file_reader_options(options), tupdesc);
 }
 
@@ -497,6 +503,9 @@ take_file(FileBatch *batch, LhLedgerFile *file)
 		/* a look at hand is as good as one that was listed, unless it must settle */
 		if (same || (file->position == 0 && ingest->options.settle_us == 0))
 			outcome = load_part(batch, file, descriptor, &error);
+		while (outcome == OUTCOME_NEW_COLUMNS)
+			outcome = add_columns(batch, file, &error) ?
+				load_part(batch, file, descriptor, &error) : OUTCOME_FAILED;
 		if (outcome == OUTCOME_FAILED)
 		{
 			lh_ledger_failed(file->file_id, file->attempts + 1, error->sqlerrcode,
@@ -621,6 +630,7 @@ open_writer(FileBatch *batch)
 	batch->fillable = palloc(sizeof(bool) * tupdesc->natts);
 	memcpy(batch->fillable, lh_writer_fillable(batch->writer), sizeof(bool) * tupdesc->natts);
 	batch->metadata = lh_file_metadata_parse(options, tupdesc, batch->fillable);
+	batch->schema = lh_file_schema_parse(options, tupdesc, batch->fillable);
 }
 
 /*
@@ -666,7 +676,7 @@ load_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, 
 	{
 		outcome = read_part(batch, file, descriptor, &reading);
 		lh_progress_end();
-		if (outcome == OUTCOME_CHANGED)
+		if (outcome == OUTCOME_CHANGED || outcome == OUTCOME_NEW_COLUMNS)
 		{
 			RollbackAndReleaseCurrentSubTransaction();
 			lh_writer_abort_load(batch->writer);
@@ -695,6 +705,46 @@ load_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, 
 }
 
 /*
+ * add_columns gives the target the columns that a part had beyond those it has;
+ * false with *error if that is not possible.
+ */
+static bool
+add_columns(FileBatch *batch, const LhLedgerFile *file, ErrorData **error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	List	   *columns = lh_file_schema_new_columns(batch->schema);
+	volatile bool done = false;
+
+	/* ALTER TABLE refuses a table that its own session has open */
+	lh_writer_close(batch->writer);
+	batch->writer = NULL;
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		lh_evolve_add_columns(batch->ingest->base.source, file->file_id, columns);
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		*error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (stops_the_source((*error)->sqlerrcode))
+			ReThrowError(*error);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return done;
+}
+
+/*
  * copy_records reads and writes until the end of the file or a limit of the
  * batch; true at the end.  A "whole" file knows no limits: it is one load.
  */
@@ -712,7 +762,9 @@ copy_records(FileBatch *batch, LhReader *reader, int64 size, bool whole,
 	{
 		LH_FAULT("read-chunk");
 		*reading = false;
-		lh_writer_write(batch->writer, lh_file_metadata_wrap(batch->metadata, &records));
+		lh_writer_write(batch->writer,
+						lh_file_metadata_wrap(batch->metadata,
+											  lh_file_schema_wrap(batch->schema, &records)));
 		*reading = true;
 		lh_reject_limit_check(&batch->ingest->limit, batch->path, batch->writer, &batch->loaded, false);
 		routine->tell(reader, &progress->position, &progress->line);
@@ -775,8 +827,12 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 	/* a file that was begun as it is goes on so */
 	if (!routine->raw && file->position == 0)
 		input.inflate = lh_inflate_open(input.fd, input.name, input.size, &batch->ingest->inflate);
+	input.sink = lh_file_schema_begin(batch->schema, file->path);
 	reader = routine->open(&input);
-	lh_writer_set_may_raise(batch->writer, routine->may_raise(reader));
+	/* a header may tell enough for a refusal */
+	(void) lh_file_schema_grows(batch->schema);
+	lh_writer_set_may_raise(batch->writer, routine->may_raise(reader) ||
+							lh_file_schema_rescues(batch->schema));
 	lh_file_metadata_begin(batch->metadata, &facts);
 	show_progress(&load, source, input.inflate == NULL ? input.size : -1);
 	lh_writer_set_reject_use(batch->writer, batch->ingest->limit.use);
@@ -792,6 +848,11 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 	/* a file that may be continued needs it then */
 	progress.header = at_end && batch->ingest->options.on_change != LH_CHANGE_TAIL
 		? NULL : routine->header(reader);
+	if (lh_file_schema_grows(batch->schema))
+	{
+		routine->close(reader);
+		return OUTCOME_NEW_COLUMNS;
+	}
 	*reading = false;
 	written = lh_writer_end_load(batch->writer);
 

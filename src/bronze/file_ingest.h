@@ -16,4 +16,8 @@ extern void lh_file_source_validate(const char *format, Jsonb *options, TupleDes
 /* the directory of a server, if its owner may read files; raises otherwise */
 extern LhDescriptor *lh_file_root_open(Oid server);
 
+/* raises for what a source of files cannot have, as the current user; fills the
+ * format and returns the server (source_ddl.c) */
+extern Oid	lh_file_source_check(const char *server_name, const char *path, char **format);
+
 #endif							/* LH_FILE_INGEST_H */

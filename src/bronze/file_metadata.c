@@ -49,25 +49,26 @@ struct LhFileMetadata
 	LhRecords	outer;
 };
 
+typedef void (*PairFunction) (const char *column, const char *fact, void *arg);
+
+static int	find_fact(const char *name);
 static void add_column(LhFileMetadata *metadata, TupleDesc tupdesc, const char *column,
 					   const char *fact, bool *fillable);
 
 /*
- * lh_file_metadata_parse returns the columns, in the current context.
+ * for_each_pair calls "found" for each column and its fact.
  */
-LhFileMetadata *
-lh_file_metadata_parse(Jsonb *options, TupleDesc tupdesc, bool *fillable)
+static void
+for_each_pair(Jsonb *options, PairFunction found, void *arg)
 {
-	LhFileMetadata *metadata = palloc0(sizeof(LhFileMetadata));
 	JsonbValue *object = getKeyJsonValueFromContainer(&options->root, OPTION, strlen(OPTION), NULL);
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
 	JsonbValue	value;
 	char	   *column = NULL;
 
-	metadata->columns = palloc0(sizeof(FactColumn) * tupdesc->natts);
 	if (object == NULL || object->type == jbvNull)
-		return metadata;
+		return;
 	if (object->type != jbvBinary || !JsonContainerIsObject(object->val.binary.data))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -85,11 +86,62 @@ lh_file_metadata_parse(Jsonb *options, TupleDesc tupdesc, bool *fillable)
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("option \"%s\" must name a fact for column \"%s\"", OPTION, column),
 						 errhint("Facts are file_path, file_name, file_size, file_mtime, line, byte_offset, load_time and source.")));
-			add_column(metadata, tupdesc, column,
-					   pnstrdup(value.val.string.val, value.val.string.len), fillable);
+			found(column, pnstrdup(value.val.string.val, value.val.string.len), arg);
 		}
 	}
-	return metadata;
+}
+
+/* Where lh_file_metadata_parse puts what it finds. */
+typedef struct Parse
+{
+	LhFileMetadata *metadata;
+	TupleDesc	tupdesc;
+	bool	   *fillable;
+} Parse;
+
+static void
+parse_pair(const char *column, const char *fact, void *arg)
+{
+	Parse	   *parse = arg;
+
+	add_column(parse->metadata, parse->tupdesc, column, fact, parse->fillable);
+}
+
+/*
+ * lh_file_metadata_parse returns the columns, in the current context.
+ */
+LhFileMetadata *
+lh_file_metadata_parse(Jsonb *options, TupleDesc tupdesc, bool *fillable)
+{
+	Parse		parse = {palloc0(sizeof(LhFileMetadata)), tupdesc, fillable};
+
+	parse.metadata->columns = palloc0(sizeof(FactColumn) * tupdesc->natts);
+	for_each_pair(options, parse_pair, &parse);
+	return parse.metadata;
+}
+
+/* Where lh_file_metadata_list gives what it finds. */
+typedef struct Listing
+{
+	void		(*found) (const char *column, Oid type, void *arg);
+	void	   *arg;
+} Listing;
+
+static void
+list_pair(const char *column, const char *fact, void *arg)
+{
+	Listing    *listing = arg;
+
+	listing->found(column, fact_types[find_fact(fact)], listing->arg);
+}
+
+void
+lh_file_metadata_list(Jsonb *options, void (*found) (const char *column, Oid type, void *arg),
+					  void *arg)
+{
+	Listing		listing = {found, arg};
+
+	for_each_pair(options, list_pair, &listing);
 }
 
 static int

@@ -26,6 +26,9 @@ typedef struct LhFileFacts
  * "fillable" (may be NULL) as no longer the reader's. */
 extern LhFileMetadata *lh_file_metadata_parse(Jsonb *options, TupleDesc tupdesc,
 											  bool *fillable);
+/* tells the columns of the option and the types that they must have */
+extern void lh_file_metadata_list(Jsonb *options,
+								  void (*found) (const char *column, Oid type, void *arg), void *arg);
 extern void lh_file_metadata_begin(LhFileMetadata *metadata, const LhFileFacts *facts);
 
 /* makes records that fill the columns of "inner" and those of the metadata;

@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 
 #include "bronze/file_options.h"
+#include "bronze/file_schema.h"
 #include "bronze/reject_limit.h"
 #include "catalog/options.h"
 #include "source/inflate.h"
@@ -61,5 +62,7 @@ lh_file_reader_options(Jsonb *options)
 		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(lh_inflate_option_names[i]));
 	for (int i = 0; lh_reject_limit_option_names[i] != NULL; i++)
 		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(lh_reject_limit_option_names[i]));
+	for (int i = 0; lh_file_schema_options[i] != NULL; i++)
+		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(lh_file_schema_options[i]));
 	return DatumGetJsonbP(result);
 }

@@ -29,6 +29,7 @@
 
 #include "bronze/file_ingest.h"
 #include "bronze/file_metadata.h"
+#include "bronze/file_schema.h"
 #include "bronze/ingest.h"
 #include "bronze/writer.h"
 #include "catalog/catalog_access.h"
@@ -55,6 +56,7 @@ typedef struct Replay
 	LhWriter   *writer;
 	bool	   *fillable;
 	LhFileMetadata *metadata;
+	LhFileSchema *schema;
 	int			fd;				/* memory that stands for a file */
 	MemoryContextCallback callback;
 	MemoryContext record_context;
@@ -162,6 +164,7 @@ lakehouse_replay_rejects(PG_FUNCTION_ARGS)
 		memcpy(replay.fillable, lh_writer_fillable(replay.writer),
 			   sizeof(bool) * lh_writer_tupdesc(replay.writer)->natts);
 		replay.metadata = lh_file_metadata_parse(options, lh_writer_tupdesc(replay.writer), replay.fillable);
+		replay.schema = lh_file_schema_parse(options, lh_writer_tupdesc(replay.writer), replay.fillable);
 		for (int first = 0, last; first < count; first = last)
 		{
 			for (last = first + 1; last < count && candidates[last].load_id == candidates[first].load_id;)
@@ -349,7 +352,8 @@ fill_one(void *arg, int i, Datum *values, bool *nulls, LhError *error, const cha
 	*column = NULL;
 	if (replay->problem != NULL)
 		return lh_error_set(error, ERRCODE_BAD_COPY_FILE_FORMAT, "%s", replay->problem);
-	return replay->inner.fill(replay->inner.reader, 0, values, nulls, error, column);
+	return replay->inner.fill(replay->inner.reader, 0, values, nulls, error, column) &&
+		lh_file_schema_check_record(replay->schema, error);
 }
 
 static void
@@ -398,7 +402,8 @@ open_record(Replay *replay)
 	LhReaderInput input = {.fd = replay->fd, .name = replay->facts.path,
 		.size = replay->place.raw_length + 2, .position = 1, .single = true, .line = Max(replay->place.line - 1, 0),
 		.header = replay->header, .tupdesc = lh_writer_tupdesc(replay->writer),
-	.fillable = replay->fillable, .options = replay->reader_options};
+		.fillable = replay->fillable, .options = replay->reader_options,
+	.sink = lh_file_schema_begin(replay->schema, replay->facts.path)};
 	Size		length = replay->place.raw_length;
 	LhReader   *reader;
 	int64		position;
@@ -440,9 +445,11 @@ replay_record(Replay *replay, int64 reject_id)
 	replay->outer.reader = replay;
 	replay->outer.fill = fill_one;
 	replay->outer.place = place_of_reject;
-	lh_writer_set_may_raise(replay->writer, replay->routine->may_raise(reader));
+	lh_writer_set_may_raise(replay->writer, replay->routine->may_raise(reader) ||
+							lh_file_schema_rescues(replay->schema));
 	lh_writer_begin_load(replay->writer, replay->load.load_id, replay->file_id);
-	lh_writer_write(replay->writer, lh_file_metadata_wrap(replay->metadata, &replay->outer));
+	lh_writer_write(replay->writer, lh_file_metadata_wrap(replay->metadata,
+										  lh_file_schema_wrap(replay->schema, &replay->outer)));
 	counts = lh_writer_counts(replay->writer);
 	replay->routine->close(reader);
 	if (counts.rejected > 0)

@@ -29,6 +29,7 @@
 #include "utils/varlena.h"
 
 #include "bronze/file_ingest.h"
+#include "bronze/infer_schema.h"
 #include "bronze/ingest.h"
 #include "catalog/catalog_access.h"
 #include "catalog/options.h"
@@ -59,7 +60,11 @@ typedef struct Definition
 } Definition;
 
 static void check_definition(Definition *definition);
+static void check_server(Definition *definition, Oid server);
+static Oid	create_target(Definition *definition, RangeVar *name, const char *target);
 static void check_files_definition(Definition *definition, TupleDesc tupdesc);
+static void check_files(Definition *definition);
+static const char *format_of_path(const char *path);
 static void check_kafka_definition(Definition *definition);
 static int32 store_definition(const Definition *definition, int32 source_id);
 static void prepare_kafka(int32 source_id, bool replace);
@@ -146,14 +151,11 @@ lakehouse_create_source(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("source \"%s\" already exists", definition.name),
 				 errhint("Use replace => true to change its definition and keep its positions.")));
-	definition.target = RangeVarGetRelid(target_name, AccessShareLock, true);
-	if (!OidIsValid(definition.target))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("target table \"%s\" does not exist", target),
-				 errhint("Create the table with the columns to be filled, then the source.")));
 	if (old != NULL)
 		definition.owner = old->owner;
+	definition.target = RangeVarGetRelid(target_name, AccessShareLock, true);
+	if (!OidIsValid(definition.target))
+		definition.target = create_target(&definition, target_name, target);
 	lh_identity_role(&identity, definition.owner, "pg_catalog, pg_temp");
 	check_definition(&definition);
 	if (old != NULL && old->is_kafka != definition.is_kafka)
@@ -170,6 +172,50 @@ lakehouse_create_source(PG_FUNCTION_ARGS)
 }
 
 /*
+ * check_server raises unless there is the server, and the current user may use
+ * it.
+ */
+static void
+check_server(Definition *definition, Oid server)
+{
+	definition->server = server;
+	if (!OidIsValid(server))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("server \"%s\" does not exist", definition->server_name),
+				 errhint("Create it with CREATE SERVER ... FOREIGN DATA WRAPPER lakehouse_files or lakehouse_kafka.")));
+	definition->is_kafka = lh_server_is_kafka(server);
+	lh_server_check_usage(server);
+}
+
+/*
+ * create_target makes the table that a source of files is to fill, with the
+ * columns that the files have, and returns it.
+ */
+static Oid
+create_target(Definition *definition, RangeVar *name, const char *target)
+{
+	Oid			server = get_foreign_server_oid(definition->server_name, true);
+	char	   *schema;
+	LhIdentity	identity;
+	Oid			result;
+
+	if (OidIsValid(server) && (lh_server_is_kafka(server) || definition->path == NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("target table \"%s\" does not exist", target),
+				 errhint("Create the table with the columns to be filled, then the source.")));
+	check_server(definition, server);
+	check_files(definition);
+	schema = get_namespace_name(RangeVarGetCreationNamespace(name));
+	lh_identity_role(&identity, definition->owner, "pg_catalog, pg_temp");
+	result = lh_schema_create_table(schema, name->relname, definition->server, definition->path,
+									definition->format, definition->options);
+	lh_identity_restore(&identity);
+	return result;
+}
+
+/*
  * check_definition raises for what cannot be a source of its owner, and fills
  * what was left out.
  */
@@ -183,14 +229,7 @@ check_definition(Definition *definition)
 				(errcode(ERRCODE_NAME_TOO_LONG),
 				 errmsg("name of source is too long"),
 				 errdetail("The name has %zu bytes; the limit is %d.", strlen(definition->name), NAMEDATALEN - 1)));
-	definition->server = get_foreign_server_oid(definition->server_name, true);
-	if (!OidIsValid(definition->server))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("server \"%s\" does not exist", definition->server_name),
-				 errhint("Create it with CREATE SERVER ... FOREIGN DATA WRAPPER lakehouse_files or lakehouse_kafka.")));
-	definition->is_kafka = lh_server_is_kafka(definition->server);
-	lh_server_check_usage(definition->server);
+	check_server(definition, get_foreign_server_oid(definition->server_name, true));
 	if (strcmp(definition->trigger, trigger_names[0]) != 0 &&
 		strcmp(definition->trigger, trigger_names[1]) != 0)
 		lh_options_refuse(definition->trigger, trigger_names, "trigger");
@@ -245,6 +284,16 @@ format_of_path(const char *path)
 static void
 check_files_definition(Definition *definition, TupleDesc tupdesc)
 {
+	check_files(definition);
+	lh_file_source_validate(definition->format, definition->options, tupdesc);
+}
+
+/*
+ * check_files raises for what no source of files can have, whatever its target.
+ */
+static void
+check_files(Definition *definition)
+{
 	if (definition->topics != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -263,7 +312,28 @@ check_files_definition(Definition *definition, TupleDesc tupdesc)
 		lh_options_refuse(definition->format, format_names, "format");
 	/* raises where the directory may not be used */
 	(void) lh_server_directory(definition->server);
-	lh_file_source_validate(definition->format, definition->options, tupdesc);
+}
+
+/*
+ * lh_file_source_check raises for what cannot be the server, path and format of
+ * a source of files, as the current user; fills the format and returns the
+ * server.
+ */
+Oid
+lh_file_source_check(const char *server_name, const char *path, char **format)
+{
+	Definition	definition = {.name = path, .server_name = server_name, .path = path,
+	.format = *format};
+
+	check_server(&definition, get_foreign_server_oid(server_name, true));
+	if (definition.is_kafka)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" is a Kafka cluster", server_name),
+				 errhint("Name a server of foreign-data wrapper lakehouse_files.")));
+	check_files(&definition);
+	*format = unconstify(char *, definition.format);
+	return definition.server;
 }
 
 static void
@@ -467,6 +537,8 @@ lakehouse_drop_source(PG_FUNCTION_ARGS)
 	lh_catalog_run("DELETE FROM lakehouse.source_state WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.file WHERE source_id OPERATOR(pg_catalog.=) $1",
+				   1, types, &value, NULL);
+	lh_catalog_run("DELETE FROM lakehouse.schema_change WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.kafka_offset WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);

@@ -8,11 +8,13 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "convert/convert_types.h"
 #include "mb/pg_wchar.h"
 #include "utils/lsyscache.h"
+#include "utils/resowner.h"
 
 /* bytes of a value that a message shows */
 #define EXCERPT_LENGTH 64
@@ -130,6 +132,58 @@ lh_convert_null(LhConverter *converter, Datum *value, bool *isnull)
 	if (unlikely(converter->is_domain))
 		(void) InputFunctionCall(&converter->input, NULL, converter->typioparam,
 								 converter->typmod);
+}
+
+/*
+ * Is the error one of the value, and not of the server or of somebody's wish?
+ */
+static bool
+is_data_error(int sqlstate)
+{
+	int			class = ERRCODE_TO_CATEGORY(sqlstate);
+
+	return class == ERRCODE_DATA_EXCEPTION || class == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION ||
+		class == ERRCODE_PROGRAM_LIMIT_EXCEEDED ||
+		class == MAKE_SQLSTATE('4', '2', '0', '0', '0');
+}
+
+bool
+lh_convert_guarded(LhConverter *converter, const char *data, int length,
+				   Datum *value, LhError *error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool result = false;
+
+	if (likely(!converter->may_raise))
+		return lh_convert(converter, data, length, value, error);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		result = lh_convert(converter, data, length, value, error);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *caught;
+
+		MemoryContextSwitchTo(context);
+		caught = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		MemoryContextSwitchTo(context);
+		CurrentResourceOwner = owner;
+		if (!is_data_error(caught->sqlerrcode))
+			ReThrowError(caught);
+		lh_error_set(error, caught->sqlerrcode, "%s", caught->message);
+		FreeErrorData(caught);
+		result = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return result;
 }
 
 bool

@@ -52,6 +52,13 @@ extern void lh_converter_init(LhConverter *converter, Form_pg_attribute attribut
  */
 extern void lh_convert_null(LhConverter *converter, Datum *value, bool *isnull);
 
+/*
+ * As lh_convert, but what the type's input function raises comes softly too: at
+ * the cost of a subtransaction where may_raise is set.
+ */
+extern bool lh_convert_guarded(LhConverter *converter, const char *data, int length,
+							   Datum *value, LhError *error);
+
 static inline bool
 lh_convert(LhConverter *converter, const char *data, int length,
 		   Datum *value, LhError *error)

@@ -327,6 +327,7 @@ read_row(LhJsonValue *target, LhJsonReading *reading, LhJsonToken first, Datum *
 	values = palloc0(tupdesc->natts * (sizeof(Datum) + sizeof(bool)) + 1);
 	nulls = (bool *) (values + tupdesc->natts);
 	memset(nulls, true, tupdesc->natts);
+	reading->sink = NULL;
 	if (!lh_json_row_fill(target->row, reading, values, nulls))
 		return false;
 	*value = HeapTupleGetDatum(heap_form_tuple(tupdesc, values, nulls));
@@ -545,12 +546,90 @@ lh_json_value_read(LhJsonValue *target, LhJsonReading *reading, LhJsonToken firs
 	*value = (Datum) 0;
 	if (unlikely(target->may_raise) && reading->permissive && !IsInParallelMode())
 		guard = OidIsValid(target->domain) || target->kind == VALUE_SCALAR;
+	else if (unlikely(target->may_raise) && reading->sink != NULL && reading->sink->rescue)
+		guard = true;
 	if (guard ? read_guarded(target, reading, first, value, *isnull) :
 		read_checked(target, reading, first, value, *isnull))
 		return true;
 	if (scan->fault == LH_JSON_FINE && !lh_json_leave(scan, depth))
 		lh_json_refuse(scan, reading->error);
 	return false;
+}
+
+/*
+ * Tells the sink of the value that begins at "start" and was read to its end.
+ */
+static void
+give_to_sink(const LhJsonReading *reading, LhFieldSink *sink, bool mismatch,
+			 const char *name, int length, const char *start)
+{
+	LhField		field = {.mismatch = mismatch, .name = name, .name_length = length,
+		.kind = LH_FIELD_JSON, .text = start, .length = reading->scan->p - start};
+
+	if (field.length == 4 && memcmp(start, "null", 4) == 0)
+		field.kind = LH_FIELD_NULL;
+	sink->take(sink, &field);
+}
+
+/*
+ * Passes over a member that is no column, whose key was scanned last.
+ */
+static bool
+pass_unknown(LhJsonReading *reading, LhFieldSink *sink)
+{
+	LhJsonScan *scan = reading->scan;
+	const char *key = scan->text;
+	int			length = scan->length;
+	const char *start;
+	LhJsonToken token;
+
+	if (sink != NULL && scan->escaped && !lh_json_string(scan, &key, &length, reading->error))
+		return false;
+	token = lh_json_next(scan);
+	start = scan->token;
+	if (!lh_json_pass(scan, token))
+		return lh_json_refuse(scan, reading->error);
+	if (sink != NULL)
+		give_to_sink(reading, sink, false, key, length, start);
+	return true;
+}
+
+/*
+ * Finds the column whose name differs from the key only in the case of ASCII
+ * letters, or gives -1.
+ */
+static int
+find_folded(const LhJsonRow *row, const LhJsonScan *scan)
+{
+	if (scan->escaped)
+		return -1;
+	for (int i = 0; i < row->count; i++)
+		if (row->columns[i].value != NULL && row->columns[i].length == scan->length &&
+			pg_strncasecmp(row->columns[i].name, scan->text, scan->length) == 0)
+			return i;
+	return -1;
+}
+
+/*
+ * Gives a value that did not convert to the sink, and its column NULL.  False if
+ * the document fails instead.
+ */
+static bool
+give_mismatch(RowColumn *column, LhJsonReading *reading, LhFieldSink *sink, const char *start,
+			  Datum *value, bool *isnull)
+{
+	*value = (Datum) 0;
+	*isnull = true;
+	if (reading->permissive)
+		return true;
+	if (sink == NULL || !sink->rescue)
+		return false;
+	give_to_sink(reading, sink, true, column->name, column->length, start);
+	/* a domain may refuse the NULL: then the record is a reject */
+	if (OidIsValid(column->value->domain))
+		domain_check((Datum) 0, true, column->value->domain, &column->value->domain_state,
+					 column->value->context);
+	return true;
 }
 
 /*
@@ -561,11 +640,13 @@ bool
 lh_json_row_fill(LhJsonRow *row, LhJsonReading *reading, Datum *values, bool *nulls)
 {
 	LhJsonScan *scan = reading->scan;
+	LhFieldSink *sink = reading->sink;
 	int			position = 0;
 
 	for (;; position++)
 	{
 		LhJsonToken token = lh_json_next(scan);
+		const char *start;
 		int			i;
 
 		if (token == LH_JSON_OBJECT_END)
@@ -575,15 +656,18 @@ lh_json_row_fill(LhJsonRow *row, LhJsonReading *reading, Datum *values, bool *nu
 		i = match_key(row, reading, position);
 		if (i == -2 && !reading->permissive)
 			return false;
-		token = lh_json_next(scan);
+		if (i == -1 && sink != NULL && sink->fold)
+			i = find_folded(row, scan);
 		if (i < 0)
 		{
-			/* a key that is no column: pass over its value */
-			if (!lh_json_pass(scan, token))
-				return lh_json_refuse(scan, reading->error);
+			if (!pass_unknown(reading, sink != NULL && sink->unknown ? sink : NULL))
+				return false;
 			continue;
 		}
+		token = lh_json_next(scan);
+		start = scan->token;
 		reading->column = row->columns[i].name;
+		reading->sink = sink;
 		if (lh_json_value_read(row->columns[i].value, reading, token, &values[i], &nulls[i]))
 			continue;
 		if (scan->fault != LH_JSON_FINE)
@@ -591,9 +675,7 @@ lh_json_row_fill(LhJsonRow *row, LhJsonReading *reading, Datum *values, bool *nu
 
 		/* a row in this one may have set it */
 		reading->column = row->columns[i].name;
-		if (!reading->permissive)
+		if (!give_mismatch(&row->columns[i], reading, sink, start, &values[i], &nulls[i]))
 			return false;
-		values[i] = (Datum) 0;
-		nulls[i] = true;
 	}
 }

@@ -8,6 +8,7 @@
 #include "access/tupdesc.h"
 #include "error.h"
 #include "json/json_scan.h"
+#include "source/field_sink.h"
 
 typedef struct LhJsonRow LhJsonRow;
 typedef struct LhJsonValue LhJsonValue;
@@ -21,6 +22,8 @@ typedef struct LhJsonReading
 	LhJsonScan *scan;
 	bool		permissive;
 	LhError    *error;
+	LhFieldSink *sink;			/* told of members of the top level that are no
+								 * columns or do not convert, or NULL */
 	const char *column;			/* being read; after a failure that of the top
 								 * level, and of no meaning if the text is no JSON */
 } LhJsonReading;

@@ -31,7 +31,9 @@
 /* One field of a record: where it goes and how. */
 typedef struct CsvColumn
 {
-	int			attribute;		/* index in the tuple descriptor; -1 = ignored */
+	int			attribute;		/* index in the tuple descriptor; -1 = no column */
+	const char *name;			/* for the sink; NULL = ignored if it is no column */
+	int			name_length;
 	LhConverter converter;
 } CsvColumn;
 
@@ -49,6 +51,8 @@ typedef struct CsvReader
 	int			records_allocated;
 
 	CsvColumn  *columns;		/* one for each field, scan.width of them */
+	LhFieldSink *sink;			/* or NULL */
+	bool		rescue;			/* and it wants what does not convert */
 	bool		may_raise;
 	char	   *header;			/* header line in the server's encoding, or NULL */
 	uint32		null_length;	/* of options.null_value */
@@ -76,11 +80,18 @@ csv_validate(Jsonb *json, TupleDesc tupdesc)
 /* ------------------------------------------------------------- columns */
 
 static void
-use_column(CsvReader *csv, const LhReaderInput *input, int attribute)
+use_column(CsvReader *csv, const LhReaderInput *input, int attribute, const char *name)
 {
 	CsvColumn  *column = &csv->columns[csv->scan.width++];
 
 	column->attribute = attribute;
+	if (csv->sink != NULL && (attribute >= 0 || csv->sink->unknown))
+	{
+		column->name = name;
+		column->name_length = strlen(name);
+		if (attribute < 0 && csv->sink->declare != NULL)
+			csv->sink->declare(csv->sink, column->name, column->name_length);
+	}
 	if (attribute < 0)
 		return;
 	lh_converter_init(&column->converter, TupleDescAttr(input->tupdesc, attribute), csv->context);
@@ -98,15 +109,16 @@ map_by_position(CsvReader *csv, const LhReaderInput *input)
 	csv->columns = palloc0(sizeof(CsvColumn) * Max(input->tupdesc->natts, 1));
 	for (i = 0; i < input->tupdesc->natts; i++)
 		if (input->fillable[i] && !TupleDescAttr(input->tupdesc, i)->attisdropped)
-			use_column(csv, input, i);
+			use_column(csv, input, i, NameStr(TupleDescAttr(input->tupdesc, i)->attname));
 }
 
 /*
  * Finds the column that a header names: as written, or else without regard to
- * the case of ASCII letters, which SQL folds.  Returns -1 if there is none.
+ * the case of ASCII letters, which SQL folds, if that is asked for.  Returns -1 if
+ * there is none.
  */
 static int
-find_column(TupleDesc tupdesc, const char *name)
+find_column(TupleDesc tupdesc, const char *name, bool fold)
 {
 	int			folded = -1;
 	int			i;
@@ -119,7 +131,7 @@ find_column(TupleDesc tupdesc, const char *name)
 			continue;
 		if (strcmp(NameStr(attribute->attname), name) == 0)
 			return i;
-		if (folded < 0 && pg_strcasecmp(NameStr(attribute->attname), name) == 0)
+		if (fold && folded < 0 && pg_strcasecmp(NameStr(attribute->attname), name) == 0)
 			folded = i;
 	}
 	return folded;
@@ -155,14 +167,17 @@ refuse_header_name(const LhReaderInput *input, const char *name)
 static void
 map_header_name(CsvReader *csv, const LhReaderInput *input, const char *name)
 {
-	int			attribute = find_column(input->tupdesc, name);
+	bool		may_be_unknown = csv->options.ignore_extra_columns ||
+		(csv->sink != NULL && csv->sink->unknown);
+	int			attribute = find_column(input->tupdesc, name,
+										csv->sink == NULL || !csv->sink->exact);
 	uint32		i;
 
-	if (attribute < 0 && !csv->options.ignore_extra_columns)
+	if (attribute < 0 && !may_be_unknown)
 		refuse_header_name(input, name);
 	if (attribute >= 0 && !input->fillable[attribute])
 	{
-		if (!csv->options.ignore_extra_columns)
+		if (!may_be_unknown)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
 					 errmsg("header of file \"%s\" names column \"%s\", which a source cannot fill",
@@ -170,13 +185,15 @@ map_header_name(CsvReader *csv, const LhReaderInput *input, const char *name)
 					 errhint("Set the option \"ignore_extra_columns\" to read the other columns.")));
 		attribute = -1;
 	}
-	for (i = 0; attribute >= 0 && i < csv->scan.width; i++)
-		if (csv->columns[i].attribute == attribute)
+	for (i = 0; i < csv->scan.width; i++)
+		if (attribute >= 0 ? csv->columns[i].attribute == attribute :
+			csv->columns[i].attribute < 0 && csv->columns[i].name != NULL &&
+			strcmp(csv->columns[i].name, name) == 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_DUPLICATE_COLUMN),
 					 errmsg("header of file \"%s\" names column \"%s\" more than once",
 							input->name, name)));
-	use_column(csv, input, attribute);
+	use_column(csv, input, attribute, name);
 }
 
 /*
@@ -315,6 +332,34 @@ skip_start(CsvReader *csv)
 }
 
 /*
+ * Without a table the first record tells how many fields there are.
+ */
+static void
+map_by_count(CsvReader *csv, const LhReaderInput *input)
+{
+	LhCsvRecord record;
+	LhCsvResult result;
+	uint32		count = 0;
+
+	csv->scan.width = 0;
+	csv->scan.skip_blank = true;
+	while ((result = lh_csv_next(&csv->scan, &record)) == LH_CSV_MORE)
+		if (!refill(csv))
+			break;
+	if (result == LH_CSV_RECORD)
+	{
+		count = Min(record.fields, MAX_HEADER_FIELDS);
+		/* back to where the record begins */
+		csv->scan.position = record.start;
+		csv->scan.lines = record.line;
+		refill(csv);
+	}
+	csv->columns = palloc0(sizeof(CsvColumn) * Max(count, 1));
+	for (uint32 i = 0; i < count; i++)
+		use_column(csv, input, -1, psprintf("c%u", i + 1));
+}
+
+/*
  * Reads the header line at the start of a file.  An empty file has none.
  */
 static void
@@ -358,6 +403,8 @@ csv_open(const LhReaderInput *input)
 	csv->scan.escape = csv->options.escape;
 	csv->scan.comment = csv->options.comment;
 	csv->line = input->line;
+	csv->sink = input->sink;
+	csv->rescue = input->sink != NULL && input->sink->rescue;
 	csv->max_length = (uint32) lh_max_record_size * 1024;
 
 	/* room for a record and its line end */
@@ -368,7 +415,9 @@ csv_open(const LhReaderInput *input)
 
 	if (input->position == 0)
 		skip_start(csv);
-	if (!csv->options.header)
+	if (!csv->options.header && csv->sink != NULL && csv->sink->positions)
+		map_by_count(csv, input);
+	else if (!csv->options.header)
 		map_by_position(csv, input);
 	else if (input->position == 0)
 		read_header(csv, input);
@@ -553,6 +602,68 @@ fill_field(CsvReader *csv, CsvColumn *column, const LhCsvField *field, bool plai
 	return lh_convert(&column->converter, text, length, value, error);
 }
 
+/*
+ * Tells the sink of a field that is no column or does not convert.  False if the
+ * text has no equivalent in the server's encoding.
+ */
+static bool
+give_to_sink(CsvReader *csv, const CsvColumn *column, const LhCsvField *field, bool plain,
+			 LhError *error)
+{
+	LhField		told = {.mismatch = column->attribute >= 0, .name = column->name,
+	.name_length = column->name_length, .kind = LH_FIELD_TEXT};
+
+	if (field->length == csv->null_length &&
+		memcmp(csv->input.data + field->start, csv->options.null_value, csv->null_length) == 0)
+		told.kind = LH_FIELD_NULL;
+	else
+	{
+		told.text = field_text(csv, csv->input.data, field, &told.length);
+		if (told.length == 0 && (field->length & LH_CSV_QUOTED) != 0)
+		{
+			told.text = csv->options.empty_value;
+			told.length = strlen(told.text);
+		}
+		else if (!plain && !lh_encoding_convert(&csv->encoding, told.text, told.length,
+												&told.text, &told.length, error))
+			return false;
+		/* the scratch memory is the next field's */
+		if (told.text == csv->scratch)
+		{
+			char	   *copy = palloc(told.length + 1);
+
+			memcpy(copy, told.text, told.length);
+			told.text = copy;
+		}
+	}
+	csv->sink->take(csv->sink, &told);
+	return true;
+}
+
+/*
+ * Converts one field whose failure is no failure of the record: the sink gets
+ * what does not convert, and the column NULL.
+ */
+static bool
+fill_or_give(CsvReader *csv, CsvColumn *column, const LhCsvField *field, bool plain,
+			 Datum *value, bool *isnull, LhError *error)
+{
+	int			length;
+	const char *text = field_text(csv, csv->input.data, field, &length);
+
+	if (length == 0 && (field->length & LH_CSV_QUOTED) != 0)
+	{
+		text = csv->options.empty_value;
+		length = strlen(text);
+	}
+	else if (!plain && !lh_encoding_convert(&csv->encoding, text, length, &text, &length, error))
+		return false;
+	if (lh_convert_guarded(&column->converter, text, length, value, error))
+		return true;
+	lh_convert_null(&column->converter, value, isnull);
+	return give_to_sink(csv, column, field, plain, error);
+}
+
 static bool
 csv_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const char **column)
 {
@@ -579,7 +690,11 @@ csv_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const 
 	for (; field < end; field++, target++)
 	{
 		if (target->attribute < 0)
+		{
+			if (target->name != NULL && !give_to_sink(csv, target, field, record->plain, error))
+				return false;
 			continue;
+		}
 		if (field->length == csv->null_length &&
 			memcmp(data + field->start, csv->options.null_value, csv->null_length) == 0)
 		{
@@ -588,7 +703,13 @@ csv_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const 
 			continue;
 		}
 		nulls[target->attribute] = false;
-		if (!fill_field(csv, target, field, record->plain, &values[target->attribute], error))
+		if (unlikely(csv->rescue))
+		{
+			if (!fill_or_give(csv, target, field, record->plain, &values[target->attribute],
+							  &nulls[target->attribute], error))
+				return false;
+		}
+		else if (!fill_field(csv, target, field, record->plain, &values[target->attribute], error))
 		{
 			*column = target->converter.column;
 			return false;

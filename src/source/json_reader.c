@@ -54,6 +54,7 @@ typedef struct JsonReader
 
 	LhJsonRow  *row;
 	LhJsonPaths *paths;			/* or NULL */
+	LhFieldSink *sink;
 	uint32		max_length;		/* bytes that a record may have */
 
 	bool		jump;			/* behind this batch the reader goes on elsewhere: */
@@ -151,6 +152,7 @@ json_open(const LhReaderInput *input)
 		json->split.indenting = input->header[1] == '+';
 		json->split.indent = strtoi64(input->header + 2, NULL, 10);
 	}
+	json->sink = input->sink;
 	json->max_length = (uint32) lh_max_record_size * 1024;
 
 	/* room for a record and its line end */
@@ -353,7 +355,7 @@ json_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const
 	JsonReader *json = (JsonReader *) reader;
 	const JsonRecord *record = &json->records[i];
 	LhJsonScan	scan;
-	LhJsonReading reading = {.scan = &scan, .error = error};
+	LhJsonReading reading = {.scan = &scan, .error = error, .sink = json->sink};
 	LhJsonToken token;
 	const char *text;
 	int			length;

@@ -11,6 +11,7 @@
 #include "access/tupdesc.h"
 #include "utils/jsonb.h"
 
+#include "source/field_sink.h"
 #include "source/inflate.h"
 #include "source/record.h"
 
@@ -39,6 +40,8 @@ typedef struct LhReaderInput
 	const bool *fillable;		/* for each column: may the source fill it
 								 * (not generated, not _load_id, ...) */
 	Jsonb	   *options;		/* validated format options */
+	LhFieldSink *sink;			/* told of fields that the table does not take,
+								 * or NULL */
 } LhReaderInput;
 
 typedef struct LhReaderRoutine

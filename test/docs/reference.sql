@@ -17,7 +17,7 @@ SELECT d.classid, d.objid
 
 CREATE TEMP VIEW routine AS
 SELECT p.oid, p.proname, CASE
-         WHEN p.proname ~ '(source|file|offset|reject|server|record)' THEN 1
+         WHEN p.proname ~ '(source|file|offset|reject|server|record|schema)' THEN 1
          WHEN p.proname ~ '(flow|merge|from_json|load|delta)' THEN 2
          WHEN p.proname ~ '(job|task|param)' THEN 3
          ELSE 4 END AS topic

@@ -41,7 +41,7 @@ RESET ROLE;
 SELECT throws_ok($$ SELECT lakehouse.create_source(NULL, 'lh_rules', 'lh_rules.t', path => '*.csv') $$, '22004', NULL, 'a source has a name');
 SELECT throws_ok($$ SELECT lakehouse.create_source('lh_rules_s', 'nowhere', 'lh_rules.t', path => '*.csv') $$, '42704', NULL, 'the server exists');
 SELECT throws_ok($$ SELECT lakehouse.create_source('lh_rules_s', 'lh_rules_other', 'lh_rules.t', path => '*.csv') $$, '42809', NULL, 'the server is one of ours');
-SELECT throws_ok($$ SELECT lakehouse.create_source('lh_rules_s', 'lh_rules', 'lh_rules.nothing', path => '*.csv') $$, '42P01', NULL, 'the target exists');
+SELECT throws_ok($$ SELECT lakehouse.create_source('lh_rules_s', 'lh_rules', 'lh_rules.nothing', path => 'nothing*.csv') $$, '42P01', NULL, 'the target exists, or there are files to make it of');
 SELECT throws_ok($$ SELECT lakehouse.create_source('lh_rules_s', 'lh_rules', 'pg_catalog.pg_tables', path => '*.csv') $$, '42809', NULL, 'a view is no target');
 SELECT throws_ok($$ SELECT lakehouse.create_source('lh_rules_s', 'lh_rules', 'pg_catalog.pg_class', path => '*.csv') $$, '42809', NULL, 'a system table is no target');
 SELECT throws_ok($$ SELECT lakehouse.create_source('lh_rules_s', 'lh_rules', 'lh_rules.t') $$, '22023', NULL, 'a path is needed');

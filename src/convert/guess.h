@@ -1,0 +1,75 @@
+/*
+ * guess.h
+ *	  Which type all values seen of a field would fit, and the evidence.
+ */
+#ifndef LH_GUESS_H
+#define LH_GUESS_H
+
+#include "convert/convert.h"
+
+/* What a value is given as. */
+typedef enum LhFieldKind
+{
+	LH_FIELD_TEXT,				/* text of a CSV field or a folder's name */
+	LH_FIELD_JSON,				/* JSON as written, not null */
+	LH_FIELD_NULL
+} LhFieldKind;
+
+/* What one value looks like, and the types that come of it. */
+typedef enum LhGuessClass
+{
+	LH_GUESS_BOOLEAN,
+	LH_GUESS_BIGINT,
+	LH_GUESS_DOUBLE,
+	LH_GUESS_NUMERIC,
+	LH_GUESS_DATE,
+	LH_GUESS_TIMESTAMPTZ,
+	LH_GUESS_TEXT,
+	LH_GUESS_JSONB,
+	LH_GUESS_CLASSES
+} LhGuessClass;
+
+/* bytes of a value that are kept as an example */
+#define LH_GUESS_EXAMPLE 100
+
+typedef struct LhGuess
+{
+	char	   *name;			/* as it was spelled first */
+	int			name_length;
+	int64		seen;			/* records that had the field */
+	int64		values;			/* of those, not null */
+	int64		counts[LH_GUESS_CLASSES];
+	char	   *examples[LH_GUESS_CLASSES]; /* the first of each, or NULL */
+	char	   *example;		/* the first of all, or NULL */
+	bool		wide;			/* an integer that a float would not hold */
+} LhGuess;
+
+/* Guesses of the fields of a source, in the order in which they appeared. */
+typedef struct LhGuesses
+{
+	MemoryContext context;
+	int			count;
+	int			allocated;
+	LhGuess    *items;
+	uint32		mask;			/* size of the hash table - 1 */
+	int		   *table;			/* item + 1; 0 = empty */
+	LhConverter date;
+	LhConverter timestamptz;
+} LhGuesses;
+
+/* in the current context */
+extern LhGuesses *lh_guesses_create(void);
+
+/* finds a field by its name without regard to the case of ASCII letters; NULL
+ * if it is not there and not to be added.  Valid until the next one is added. */
+extern LhGuess *lh_guesses_find(LhGuesses *guesses, const char *name, int length, bool add);
+
+/* counts a value "weight" times */
+extern void lh_guess_add(LhGuesses *guesses, LhGuess *guess, LhFieldKind kind,
+						 const char *text, int length, int64 weight);
+
+/* the type for all values: text if there was none */
+extern LhGuessClass lh_guess_class(const LhGuess *guess);
+extern const char *lh_guess_class_name(LhGuessClass class);
+
+#endif							/* LH_GUESS_H */
