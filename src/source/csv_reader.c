@@ -677,7 +677,9 @@ csv_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const 
 	*column = NULL;
 	if (unlikely(record->fault != LH_CSV_GOOD || record->fields != csv->scan.width))
 	{
-		if (record->fault != LH_CSV_GOOD || !csv->options.ragged)
+		/* fields beyond the header have no name to be rescued under */
+		if (record->fault != LH_CSV_GOOD || !csv->options.ragged ||
+			(csv->rescue && record->fields > csv->scan.width))
 			return report_fault(csv, record, error);
 		if (record->fields < csv->scan.width)
 			end = field + record->fields;
