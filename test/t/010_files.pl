@@ -83,7 +83,9 @@ cmp_ok(sql("SELECT count(*) FROM lakehouse.load_status WHERE source = 'big'"), '
 cmp_ok(sql('SELECT count(DISTINCT xmin::text) FROM lakehouse.load WHERE rows > 0 AND relation = \'bronze.big\'::regclass'), '>', 10, 'and transactions');
 check_loads($node, 'big', 'bronze.big');
 
-# ---- a file that changes while a part of it is loaded
+# ---- a file that changes while a part of it is loaded: small parts leave time for it
+$node->append_conf('postgresql.conf', "lakehouse.batch_bytes = '64kB'");
+$node->reload;
 make_source('torn', 'id int, word text', trigger => 'continuous', options => '{"header": true, "settle_ms": 100}');
 sql("SELECT lakehouse.pause_source('torn')");
 spew('torn/n.csv', "id,word\n" . join('', map { "$_,word-$_\n" } 1 .. 1_000_000));
