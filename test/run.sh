@@ -198,6 +198,10 @@ main() {
 	pg_config=$(lh_private_pg "$home/pg")
 	bin=${pg_config%/*}
 	if [ -n "${SANITIZE:-}" ] && ! timeout 20 "${sanitizer[@]}" "$bin/postgres" -V >/dev/null 2>&1; then
+		gcc -shared -fPIC -O2 -o "$home/asan_start.so" "$tree/test/fault/asan_start.c"
+		sanitizer=("${sanitizer[@]/%libubsan.so/libubsan.so $home/asan_start.so}")
+	fi
+	if [ -n "${SANITIZE:-}" ] && ! timeout 20 "${sanitizer[@]}" "$bin/postgres" -V >/dev/null 2>&1; then
 		# together with the libraries of some systems its start never ends
 		lh_say "the address sanitizer does not start in this server: undefined behaviour only"
 		warnings=${warnings/address,undefined/undefined}
