@@ -68,7 +68,7 @@ test:
 # The SQL tests and those of the readers once more, with the address and
 # undefined-behaviour sanitizers.
 check-asan:
-	@MAKELEVEL= MAKEFLAGS= SANITIZE=1 TESTS="$(or $(TESTS),test/sql/ test/pgtap/ test/isolation/ t/020_ t/021_ t/022_)" bash test/run.sh
+	@MAKELEVEL= MAKEFLAGS= SANITIZE=1 TESTS="$(or $(TESTS),test/sql/ test/pgtap/ test/isolation/ t/020_ t/021_)" bash test/run.sh
 
 # Kills sessions, workers and servers while files are loaded, 100 times.
 kills:

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# run.sh: fuzzes the CSV scanner and the JSON tokenizer with libFuzzer, the
+# run.sh: fuzzes the scanners of CSV and JSON with libFuzzer, the
 # address and the undefined-behaviour sanitizer ("make fuzz").
 #
 #   run.sh [directory [name]]  where it builds and works (default: .fuzz at the
-#                            top), and the only one to fuzz: csv or json
-#   FUZZ_SECONDS=n           seconds for both together (default 300)
+#                            top), and the only one to fuzz: csv, json or split
+#   FUZZ_SECONDS=n           seconds for all together (default 300)
 #   LAKEHOUSE_SEED=n         repeats the random choices of a run that printed n
 #   LAKEHOUSE_SHARED=folder  holds corpora/ to begin with (default: "shared"
 #                            beside the project); without it the seeds below serve
@@ -18,7 +18,7 @@ shopt -s nullglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=${here%/test/fuzz}
 work=${1:-$top/.fuzz}
-names=${2:-csv json}
+names=${2:-csv json split}
 seconds=${FUZZ_SECONDS:-300}
 seed=${LAKEHOUSE_SEED:-$((RANDOM * 32768 + RANDOM))}
 clang=${CLANG:-clang}
@@ -27,13 +27,15 @@ for folder in ${LAKEHOUSE_SHARED:+"$LAKEHOUSE_SHARED"} "$top/../shared" "$top/..
 	[ -n "$corpora" ] || [ ! -d "$folder/corpora" ] || corpora=$(cd "$folder/corpora" && pwd)
 done
 
-# build makes the program of the harness $1 for the scanner $2.
+# build makes the program of the harness $1 for the sources behind it.
 build() {
+	local name=$1
+	shift
 	"$clang" -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined \
 		-fno-omit-frame-pointer -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 		-Wno-missing-field-initializers -Wno-ignored-attributes \
 		-I"$top/src" -I"$("${PG_CONFIG:-pg_config}" --includedir-server)" \
-		-o "$work/$1_fuzz" "$here/$1_fuzz.c" "$top/src/$2"
+		-o "$work/${name}_fuzz" "$here/${name}_fuzz.c" "${@/#/$top/src/}"
 }
 
 # seed_csv writes the files of the corpora and a few more, each with the bytes
@@ -65,6 +67,18 @@ seed_json() {
 	{ printf '[%.0s' $(seq 1000); printf ']%.0s' $(seq 1000); } >"$1/deepest"
 }
 
+seed_split() {
+	local number=0 head file text
+	for head in '\000\001' '\101\021' '\003\141'; do
+		for file in ${corpora:+"$corpora"/JSONTestSuite/test_parsing/[ny]_*.json}; do
+			{ printf "$head"; head -c 2000 "$file"; } >"$1/file$((++number))"
+		done
+		for text in '{"a":1}\n{"b":[2]}' '[{"a":"}"},\n {"b":"\\""},3,"x"]' '{"a":\n{"b":2}\n' '[\n  {"a":"\n  {"b":1}\n]' '{"a":1}{"b":2' '1 {"a":2}\ntrue\n' '{"a":\n{"b":true,"c":"\\u00e4"}}\n'; do
+			{ printf "$head"; printf "$text"; } >"$1/text$((++number))"
+		done
+	done
+}
+
 # fuzz runs the harness $1 with the known fragments $2...
 fuzz() {
 	local name=$1 log=$work/$1.log word status=0
@@ -73,7 +87,7 @@ fuzz() {
 	"seed_$name" "$work/$name-seeds"
 	for word in "$@"; do printf '"%s"\n' "$word"; done >"$work/$name.dict"
 	ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
-		"$work/${name}_fuzz" -max_total_time=$(((seconds + 1) / 2)) -max_len=4096 -timeout=10 \
+		"$work/${name}_fuzz" -max_total_time=$(((seconds + 2) / 3)) -max_len=4096 -timeout=10 \
 		-rss_limit_mb=1024 -seed="$seed" -dict="$work/$name.dict" -artifact_prefix="$work/found/$name-" \
 		-print_final_stats=1 "$work/$name-corpus" "$work/$name-seeds" >"$log" 2>&1 || status=$?
 	if [ "$status" -ne 0 ]; then
@@ -101,6 +115,10 @@ for name in $names; do
 			build json json/json_scan.c
 			fuzz json '{' '}' '[' ']' ':' ',' '\"' '\\u0000' '\\ud834\\udd1e' '\\u' '\\n' \
 				true false null '-0' '1e+1' '0.5'
+			;;
+		split)
+			build split source/json_split.c json/json_scan.c
+			fuzz split '{' '}' '[' ']' '\x0a' '\x0a{' '\x0a]' ',' ':' '\"' '\\\"' '{}' '[]' '{\"a\":' '  '
 			;;
 	esac
 done

@@ -1,0 +1,214 @@
+/*
+ * split_fuzz.c
+ *	  Fuzzes the finding of JSON records that are not one on a line, with
+ *	  libFuzzer.
+ *
+ * The first two bytes of an input choose how the file is cut into windows, the
+ * rest is the file.  Beyond what the sanitizers see:
+ *
+ * - every byte of the file belongs to one record, or is a blank, comma or bracket
+ *   between two;
+ * - records and their lines are the same however the windows cut the file;
+ * - a record that is JSON is taken whole, and all records of a file that is JSON
+ *   are JSON.
+ */
+#include "postgres.h"
+
+#include "json/json_scan.h"
+#include "source/json_split.h"
+
+/* those of the C library: nothing of PostgreSQL is linked */
+#undef fprintf
+
+/* What must not depend on windows. */
+typedef struct Found
+{
+	uint32		start;
+	uint32		end;
+	uint32		next;			/* where the search goes on */
+	uint32		line;
+	uint32		lines;			/* line ends passed up to "next" */
+	bool		unclosed;
+} Found;
+
+typedef struct FoundList
+{
+	Found	   *found;
+	uint32		count;
+	uint32		allocated;
+} FoundList;
+
+static void
+violate(const char *rule, const Found *a, const Found *b)
+{
+	fprintf(stderr, "rule broken: %s\n", rule);
+	for (int i = 0; i < 2; i++)
+	{
+		const Found *f = i == 0 ? a : b;
+
+		if (f != NULL)
+			fprintf(stderr, "  [%u, %u) next %u line %u lines %u unclosed %d\n", f->start,
+					f->end, f->next, f->line, f->lines, f->unclosed);
+	}
+	abort();
+}
+
+/*
+ * Copies a window and no byte more, so that a read beyond it is seen.
+ */
+static char *
+copy_window(const char *data, uint32 length)
+{
+	char	   *window = malloc(length);
+
+	memcpy(window, data, length);
+	return window;
+}
+
+static void
+add_found(FoundList *list, const LhJsonSplit *split, uint32 offset, uint32 line, bool unclosed)
+{
+	Found	   *f;
+
+	if (list->count == list->allocated)
+	{
+		list->allocated = list->allocated * 2 + 16;
+		list->found = realloc(list->found, list->allocated * sizeof(Found));
+	}
+	f = &list->found[list->count++];
+	f->start = offset + split->start;
+	f->end = offset + split->end;
+	f->next = offset + split->position;
+	f->line = line + split->line;
+	f->lines = line + split->lines;
+	f->unclosed = unclosed;
+}
+
+/*
+ * Finds the records as a reader does: windows that begin with a record, grown as
+ * long as the record does not end in them.  "random" gives their sizes; 0 takes
+ * the file as one window.
+ */
+static void
+split_file(const char *data, uint32 length, uint32 random, FoundList *list)
+{
+	LhJsonSplit split;
+	uint32		offset = 0;
+	uint32		line = 0;
+	uint32		size = random == 0 ? length : Min(random % 97, length);
+	char	   *window = copy_window(data, size);
+
+	lh_json_split_begin(&split);
+	lh_json_split_feed(&split, window, size, size == length);
+	for (;;)
+	{
+		LhJsonSplitResult result = lh_json_split_next(&split);
+
+		if (result == LH_JSON_SPLIT_RECORD || result == LH_JSON_SPLIT_UNCLOSED)
+		{
+			add_found(list, &split, offset, line, result == LH_JSON_SPLIT_UNCLOSED);
+			continue;
+		}
+		if (result == LH_JSON_SPLIT_END)
+		{
+			if (offset + split.position != length)
+				violate("the end of the search is the end of the file", NULL, NULL);
+			break;
+		}
+		if (split.last)
+			violate("nothing more is asked for behind the last byte", NULL, NULL);
+		offset += split.position;
+		line += split.lines;
+		random = random * 1103515245 + 12345;
+		size = (split.position == 0 ? size : 0) + 1 + (random >> 16) % 97;
+		size = Min(size, length - offset);
+		free(window);
+		window = copy_window(data + offset, size);
+		lh_json_split_feed(&split, window, size, offset + size == length);
+	}
+	free(window);
+}
+
+static bool
+is_json(const char *data, uint32 length)
+{
+	LhJsonScan	scan;
+
+	lh_json_begin(&scan, data, length);
+	return lh_json_pass(&scan, lh_json_next(&scan)) && lh_json_next(&scan) == LH_JSON_END;
+}
+
+static void
+check_between(const char *data, uint32 from, uint32 to)
+{
+	for (; from < to; from++)
+		if (data[from] == '\0' || strchr(" \t\r\n,[]", data[from]) == NULL)
+			violate("each byte belongs to one record", NULL, NULL);
+}
+
+static void
+check_bytes(const char *data, uint32 length, const FoundList *list)
+{
+	bool		json = is_json(data, length);
+	uint32		at = 0;
+
+	for (uint32 i = 0; i < list->count; i++)
+	{
+		const Found *f = &list->found[i];
+		LhJsonScan	scan;
+		uint32		lines = 0;
+
+		for (uint32 b = 0; b < f->start; b++)
+			lines += data[b] == '\n';
+		if (f->line != lines)
+			violate("a record has its line", f, NULL);
+		if (f->unclosed)
+			continue;
+		if (f->start < at || f->end <= f->start || f->next < f->end || f->next > length)
+			violate("records follow each other", f, NULL);
+		check_between(data, at, f->start);
+		check_between(data, f->end, f->next);
+		if (json && !is_json(data + f->start, f->end - f->start))
+			violate("a file that is JSON has records that are", f, NULL);
+		lh_json_begin(&scan, data + f->start, length - f->start);
+		if ((data[f->start] == '{' || data[f->start] == '[') &&
+			lh_json_pass(&scan, lh_json_next(&scan)) && scan.p != data + f->end)
+			violate("a record that is JSON is taken whole", f, NULL);
+		at = f->next;
+	}
+	check_between(data, at, length);
+}
+
+static void
+check_same(const FoundList *a, const FoundList *b)
+{
+	for (uint32 i = 0; i < Min(a->count, b->count); i++)
+	{
+		const Found *f = &a->found[i];
+		const Found *g = &b->found[i];
+
+		if (f->start != g->start || f->end != g->end || f->next != g->next || f->line != g->line ||
+			f->lines != g->lines || f->unclosed != g->unclosed)
+			violate("windows do not matter", f, g);
+	}
+	if (a->count != b->count)
+		violate("windows do not matter", NULL, NULL);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
+{
+	FoundList	whole = {0},
+				cut = {0};
+	const char *data = (const char *) input + 2;
+
+	if (size < 2)
+		return 0;
+	split_file(data, size - 2, 0, &whole);
+	check_bytes(data, size - 2, &whole);
+	split_file(data, size - 2, (uint32) input[0] << 8 | input[1] | 1, &cut);
+	check_same(&whole, &cut);
+	free(whole.found);
+	free(cut.found);
+	return 0;
+}
