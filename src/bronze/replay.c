@@ -58,7 +58,6 @@ typedef struct Replay
 	LhFileMetadata *metadata;
 	LhFileSchema *schema;
 	int			fd;				/* memory that stands for a file */
-	MemoryContextCallback callback;
 	MemoryContext record_context;
 
 	/* of the load whose rejects are tried */
@@ -92,19 +91,19 @@ PG_FUNCTION_INFO_V1(lakehouse_replay_rejects);
 static void
 close_memory(void *arg)
 {
-	Replay	   *replay = arg;
-
-	close(replay->fd);
+	close(DatumGetInt32(PointerGetDatum(arg)));
 	ReleaseExternalFD();
 }
 
 /*
  * open_memory makes the memory that readers read as a file; it is released with
- * the current context.
+ * the current context, which outlives *replay.
  */
 static void
 open_memory(Replay *replay)
 {
+	MemoryContextCallback *release = palloc0(sizeof(MemoryContextCallback));
+
 	if (!AcquireExternalFD())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
@@ -117,9 +116,9 @@ open_memory(Replay *replay)
 				(errcode_for_file_access(),
 				 errmsg("could not open memory for records: %m")));
 	}
-	replay->callback.func = close_memory;
-	replay->callback.arg = replay;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, &replay->callback);
+	release->func = close_memory;
+	release->arg = DatumGetPointer(Int32GetDatum(replay->fd));
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, release);
 }
 
 /*
