@@ -6,7 +6,7 @@
  * is lost: what has no column, or does not fit the one it has, is in there with
  * the reason and its place, and the column is NULL where nothing was rescued.
  * Where columns are added instead, a part of a file in which new fields were met
- * is rolled back and read again with the new columns: see file_ingest.c.
+ * is rolled back and read again with the new columns: see file_load.c.
  */
 #include "postgres.h"
 

@@ -29,10 +29,12 @@
 /* code of the owner (triggers, defaults, checks) runs under this path */
 #define OWNER_PATH "pg_catalog, pg_temp"
 
-#define SOURCE_COLUMNS \
-	"source_id, name, owner, server, (kind OPERATOR(pg_catalog.=) 'kafka')::pg_catalog.int4," \
+#define SOURCE_QUERY \
+	"SELECT source_id, name, owner, server, (kind OPERATOR(pg_catalog.=) 'kafka')::pg_catalog.int4," \
 	" target, format, path, topics, options, (trigger OPERATOR(pg_catalog.=) 'continuous')::pg_catalog.int4," \
-	" paused, home"
+	" paused, home FROM lakehouse.source"
+
+#define SOURCE_BY_ID SOURCE_QUERY " WHERE source_id OPERATOR(pg_catalog.=) $1"
 
 static LhSource *read_source(void);
 static char **read_topics(MemoryContext context);
@@ -40,30 +42,41 @@ static LhSource *copy_source(const LhSource *source);
 static bool same_source(const LhSource *a, const LhSource *b);
 
 /*
- * lh_source_find returns the definition of a source, in the current context.
+ * fetch_source runs a query for one source, and returns its definition in the
+ * current context, or NULL.  With "latest" the snapshot of the caller is passed
+ * over.
  */
-LhSource *
-lh_source_find(const char *name)
+static LhSource *
+fetch_source(const char *query, Oid type, Datum value, bool latest)
 {
-	static const Oid types[] = {TEXTOID};
-	Datum		value = CStringGetTextDatum(name);
 	MemoryContext context = CurrentMemoryContext;
 	LhSource   *source = NULL;
 	LhCatalog	catalog;
 
 	lh_catalog_begin(&catalog);
-	if (lh_catalog_run("SELECT " SOURCE_COLUMNS " FROM lakehouse.source"
-					   " WHERE name OPERATOR(pg_catalog.=) $1", 1, types, &value, NULL) > 0)
+	if ((latest ? lh_catalog_read_latest : lh_catalog_run) (query, 1, &type, &value, NULL) > 0)
 	{
 		MemoryContextSwitchTo(context);
 		source = read_source();
 	}
 	lh_catalog_end(&catalog);
+	MemoryContextSwitchTo(context);
+	return source;
+}
+
+/*
+ * lh_source_find returns the definition of a source, in the current context.
+ */
+LhSource *
+lh_source_find(const char *name)
+{
+	LhSource   *source = fetch_source(SOURCE_QUERY " WHERE name OPERATOR(pg_catalog.=) $1",
+									  TEXTOID, CStringGetTextDatum(name), false);
+
 	if (source == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("source \"%s\" does not exist", name)));
-	MemoryContextSwitchTo(context);
 	return source;
 }
 
@@ -73,25 +86,12 @@ lh_source_find(const char *name)
 LhSource *
 lh_source_get(int32 source_id)
 {
-	static const Oid types[] = {INT4OID};
-	Datum		value = Int32GetDatum(source_id);
-	MemoryContext context = CurrentMemoryContext;
-	LhSource   *source = NULL;
-	LhCatalog	catalog;
+	LhSource   *source = fetch_source(SOURCE_BY_ID, INT4OID, Int32GetDatum(source_id), false);
 
-	lh_catalog_begin(&catalog);
-	if (lh_catalog_run("SELECT " SOURCE_COLUMNS " FROM lakehouse.source"
-					   " WHERE source_id OPERATOR(pg_catalog.=) $1", 1, types, &value, NULL) > 0)
-	{
-		MemoryContextSwitchTo(context);
-		source = read_source();
-	}
-	lh_catalog_end(&catalog);
 	if (source == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("source %d does not exist", source_id)));
-	MemoryContextSwitchTo(context);
 	return source;
 }
 
@@ -294,21 +294,8 @@ lh_ingest_batch(LhIngest *ingest, LhIngestCounts *counts)
 bool
 lh_ingest_is_current(const LhIngest *ingest)
 {
-	static const Oid types[] = {INT4OID};
-	Datum		value = Int32GetDatum(ingest->source->source_id);
-	MemoryContext context = CurrentMemoryContext;
-	LhSource   *source = NULL;
-	LhCatalog	catalog;
+	LhSource   *source = fetch_source(SOURCE_BY_ID, INT4OID, Int32GetDatum(ingest->source->source_id), true);
 
-	lh_catalog_begin(&catalog);
-	if (lh_catalog_read_latest("SELECT " SOURCE_COLUMNS " FROM lakehouse.source"
-							   " WHERE source_id OPERATOR(pg_catalog.=) $1", 1, types, &value, NULL) > 0)
-	{
-		MemoryContextSwitchTo(context);
-		source = read_source();
-	}
-	lh_catalog_end(&catalog);
-	MemoryContextSwitchTo(context);
 	return source != NULL && same_source(source, ingest->source) &&
 		lh_source_obstacle(source) == NULL;
 }
