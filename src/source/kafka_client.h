@@ -1,6 +1,6 @@
 /*
  * kafka_client.h
- *	  The one place that talks to librdkafka.
+ *	  The Kafka cluster as the rest of lakehouse sees it.
  */
 #ifndef LH_KAFKA_CLIENT_H
 #define LH_KAFKA_CLIENT_H

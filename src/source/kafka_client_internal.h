@@ -1,0 +1,71 @@
+/*
+ * kafka_client_internal.h
+ *	  What the files of the Kafka client share.
+ *
+ * The one place that includes librdkafka's header; only kafka_client*.c include
+ * this one.  Whoever else needs something of Kafka asks for it in
+ * kafka_client.h.
+ */
+#ifndef LH_KAFKA_CLIENT_INTERNAL_H
+#define LH_KAFKA_CLIENT_INTERNAL_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "datatype/timestamp.h"
+#include "utils/palloc.h"
+
+#include "source/kafka_client.h"
+
+/* records that librdkafka may read ahead */
+#define AHEAD_MESSAGES 50000
+
+/* One topic that is read, or was asked about. */
+typedef struct LhKafkaTopic
+{
+	rd_kafka_topic_t *rkt;
+	char	   *name;
+	int		   *slots;			/* by partition; -1 = not read */
+	int			partitions;		/* size of slots */
+} LhKafkaTopic;
+
+/* All of it malloc'ed: the thread that closes a client may survive the context. */
+struct LhKafka
+{
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *queue;	/* of all partitions */
+	rd_kafka_queue_t *main_queue;	/* errors and log lines */
+	LhKafkaTopic **topics;
+	int			topic_count;
+	int			wake[2];		/* pipe: librdkafka writes, we wait */
+	char	   *username;		/* for wake_brokers */
+	char	   *password;
+	bool		drained;		/* less than half of the read-ahead is left */
+	rd_kafka_message_t **taken; /* room for lh_kafka_take */
+	int			taken_size;
+
+	/* what the callbacks remembered */
+	bool		down;			/* no broker can be reached */
+	bool		refused;		/* credentials or certificates */
+	TimestampTz since;			/* when that was first told */
+	char		reason[320];	/* last text of librdkafka about a connection */
+	TimestampTz reason_since;	/* when it came; it is no reason for long */
+	LhError		trouble;		/* for lh_kafka_trouble */
+
+	MemoryContextCallback *callback;
+	LhKafka    *next;			/* in open_clients */
+};
+
+/* the topic of that name, made if it is not known; raises for an impossible name */
+extern LhKafkaTopic *lh_kafka_find_topic(LhKafka *kafka, const char *name);
+
+/* makes the queue that all partitions are read from */
+extern void lh_kafka_make_queue(LhKafka *kafka);
+
+/* says why no broker answered, or what one answered about a topic */
+extern void lh_kafka_connection_error(LhKafka *kafka, LhError *error);
+extern void lh_kafka_topic_error(rd_kafka_resp_err_t err, LhError *error);
+
+/* a broker answered: what was known to be wrong is over */
+extern void lh_kafka_heard(LhKafka *kafka);
+
+#endif							/* LH_KAFKA_CLIENT_INTERNAL_H */
