@@ -418,15 +418,17 @@ push_field(JsonbParseState **state, const LhField *field)
 	push_text(state, field->text, field->length);
 }
 
+/* what is said of the place of a record, in a file or in a topic */
+static const char *const file_members[] = {"_reason", "_file_path", "_line", NULL};
+static const char *const topic_members[] = {"_reason", "_topic", "_partition", "_offset", NULL};
+
 /*
  * The key under which a field is kept: its name, unless that is one of ours.
  */
 static void
-push_name(JsonbParseState **state, const LhField *field)
+push_name(JsonbParseState **state, const LhField *field, const char *const *ours)
 {
-	static const char *const ours[] = {"_reason", "_file_path", "_line"};
-
-	for (int i = 0; i < lengthof(ours); i++)
+	for (int i = 0; ours[i] != NULL; i++)
 		if (strlen(ours[i]) == field->name_length &&
 			memcmp(ours[i], field->name, field->name_length) == 0)
 		{
@@ -445,18 +447,27 @@ reason_of(LhFileSchema *schema, const LhField *field)
 		"case_mismatch" : "unknown_column";
 }
 
+static void
+push_number(JsonbParseState **state, const char *name, int64 number)
+{
+	JsonbValue	value = {.type = jbvNumeric};
+
+	push_key(state, name, strlen(name));
+	value.val.numeric = DatumGetNumeric(DirectFunctionCall1(int8_numeric, Int64GetDatum(number)));
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
 static Datum
 rescued_value(LhFileSchema *schema, int record)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	line = {.type = jbvNumeric};
 	LhPlace		place = {.byte_offset = -1};
 
 	schema->inner->place(schema->inner->reader, record, &place);
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < schema->count; i++)
 	{
-		push_name(&state, &schema->fields[i]);
+		push_name(&state, &schema->fields[i], place.topic ? topic_members : file_members);
 		push_field(&state, &schema->fields[i]);
 	}
 	push_key(&state, "_reason", strlen("_reason"));
@@ -469,11 +480,19 @@ rescued_value(LhFileSchema *schema, int record)
 		push_text(&state, reason, strlen(reason));
 	}
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	push_key(&state, "_file_path", strlen("_file_path"));
-	push_text(&state, schema->path, strlen(schema->path));
-	push_key(&state, "_line", strlen("_line"));
-	line.val.numeric = DatumGetNumeric(DirectFunctionCall1(int8_numeric, Int64GetDatum(place.line)));
-	pushJsonbValue(&state, WJB_VALUE, &line);
+	if (place.topic != NULL)
+	{
+		push_key(&state, "_topic", strlen("_topic"));
+		push_text(&state, place.topic, strlen(place.topic));
+		push_number(&state, "_partition", place.partition);
+		push_number(&state, "_offset", place.offset);
+	}
+	else
+	{
+		push_key(&state, "_file_path", strlen("_file_path"));
+		push_text(&state, schema->path, strlen(schema->path));
+		push_number(&state, "_line", place.line);
+	}
 	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }
 

@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "bronze/kafka_decode.h"
 #include "bronze/kafka_internal.h"
 #include "bronze/writer.h"
 #include "delta/load.h"
@@ -456,8 +457,9 @@ write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts)
 {
 	const LhSource *source = ingest->base.source;
 	LhWriter   *writer = lh_writer_open(source->target, source->source_id, false);
-	LhKafkaReader *reader = lh_kafka_reader_open(lh_writer_tupdesc(writer),
-												 lh_writer_fillable(writer), source_options(source));
+	LhFileSchema *schema;
+	LhKafkaReader *reader = lh_kafka_decode_open(source_options(source), lh_writer_tupdesc(writer),
+												 lh_writer_fillable(writer), &schema);
 	LhLoad		load = {0};
 	LhWriteCounts written;
 	int64		records = 0;
@@ -479,7 +481,7 @@ write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts)
 		CHECK_FOR_INTERRUPTS();
 		lh_kafka_reader_records(reader, ingest->messages, ingest->message_count,
 								ingest->places, &batch);
-		lh_writer_write(writer, &batch);
+		lh_writer_write(writer, schema ? lh_file_schema_wrap(schema, &batch) : &batch);
 		remember_last(ingest, ++chunk);
 		load.bytes += ingest->message_bytes;
 		records += ingest->message_count;

@@ -31,6 +31,7 @@
 #include "bronze/file_ingest.h"
 #include "bronze/infer_schema.h"
 #include "bronze/ingest.h"
+#include "bronze/kafka_decode.h"
 #include "catalog/catalog_access.h"
 #include "catalog/options.h"
 #include "compat.h"
@@ -65,7 +66,7 @@ static Oid	create_target(Definition *definition, RangeVar *name, const char *tar
 static void check_files_definition(Definition *definition, TupleDesc tupdesc);
 static void check_files(Definition *definition);
 static const char *format_of_path(const char *path);
-static void check_kafka_definition(Definition *definition);
+static void check_kafka_definition(Definition *definition, TupleDesc tupdesc);
 static int32 store_definition(const Definition *definition, int32 source_id);
 static void prepare_kafka(int32 source_id, bool replace);
 
@@ -242,7 +243,7 @@ check_definition(Definition *definition)
 				 errmsg("\"%s\" is not a table", RelationGetRelationName(relation)),
 				 errdetail("A source writes into a table or a partitioned table.")));
 	if (definition->is_kafka)
-		check_kafka_definition(definition);
+		check_kafka_definition(definition, RelationGetDescr(relation));
 	else
 		check_files_definition(definition, RelationGetDescr(relation));
 	table_close(relation, NoLock);
@@ -337,8 +338,10 @@ lh_file_source_check(const char *server_name, const char *path, char **format)
 }
 
 static void
-check_kafka_definition(Definition *definition)
+check_kafka_definition(Definition *definition, TupleDesc tupdesc)
 {
+	LhFileSchema *schema;
+
 	if (definition->path != NULL || definition->format != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -355,7 +358,8 @@ check_kafka_definition(Definition *definition)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("topics must not be null")));
-	lh_kafka_source_validate(definition->options, definition->target);
+	lh_kafka_source_validate(definition->options);
+	(void) lh_kafka_decode_open(definition->options, tupdesc, NULL, &schema);
 }
 
 /*

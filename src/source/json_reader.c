@@ -14,9 +14,8 @@
 
 #include "catalog/options.h"
 #include "guc.h"
+#include "json/json_document.h"
 #include "json/json_path.h"
-#include "json/json_row.h"
-#include "json/json_text.h"
 #include "mb/pg_wchar.h"
 #include "source/encoding.h"
 #include "source/input.h"
@@ -52,8 +51,7 @@ typedef struct JsonReader
 	int			count;
 	int			records_allocated;
 
-	LhJsonRow  *row;
-	LhJsonPaths *paths;			/* or NULL */
+	LhJsonDocument *document;
 	LhFieldSink *sink;
 	uint32		max_length;		/* bytes that a record may have */
 
@@ -117,21 +115,6 @@ refill(JsonReader *json)
 	return more;
 }
 
-/*
- * Makes the mapping of keys and paths to columns.
- */
-static void
-map_columns(JsonReader *json, const LhReaderInput *input, Jsonb *options)
-{
-	int			natts = input->tupdesc->natts;
-	bool	   *fillable = palloc(natts + 1);
-
-	memcpy(fillable, input->fillable, natts * sizeof(bool));
-	json->paths = lh_json_paths_create(options, input->tupdesc, fillable, json->context);
-	json->row = lh_json_row_create(input->tupdesc, fillable, json->context);
-	pfree(fillable);
-}
-
 static LhReader *
 json_open(const LhReaderInput *input)
 {
@@ -143,7 +126,8 @@ json_open(const LhReaderInput *input)
 	lh_encoding_init(&json->encoding, options.encoding);
 	json->multi_line = options.multi_line;
 	json->line = input->line;
-	map_columns(json, input, options.json);
+	json->document = lh_json_document_create(options.json, input->tupdesc, input->fillable,
+											 json->context);
 	lh_json_split_begin(&json->split);
 	if (input->header != NULL && strlen(input->header) > 2)
 	{
@@ -354,9 +338,6 @@ json_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const
 {
 	JsonReader *json = (JsonReader *) reader;
 	const JsonRecord *record = &json->records[i];
-	LhJsonScan	scan;
-	LhJsonReading reading = {.scan = &scan, .error = error, .sink = json->sink};
-	LhJsonToken token;
 	const char *text;
 	int			length;
 
@@ -370,29 +351,8 @@ json_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const
 	if (!lh_encoding_convert(&json->encoding, json->input.data + record->start, record->length,
 							 &text, &length, error))
 		return false;
-	lh_json_begin(&scan, text, length);
-	token = lh_json_next(&scan);
-	if (token == LH_JSON_FAULT)
-		return lh_json_refuse(&scan, error);
-	if (token != LH_JSON_OBJECT)
-	{
-		if (!lh_json_pass(&scan, token) || lh_json_next(&scan) != LH_JSON_END)
-			return lh_json_refuse(&scan, error);
-		return lh_error_set(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
-							"record is no JSON object");
-	}
-	if (!lh_json_row_fill(json->row, &reading, values, nulls))
-	{
-		/* a text that is no JSON is so before any of its fields is wrong */
-		if (scan.fault != LH_JSON_FINE)
-			return false;
-		*column = reading.column;
-		return false;
-	}
-	if (lh_json_next(&scan) != LH_JSON_END)
-		return lh_json_refuse(&scan, error);
-	return json->paths == NULL ||
-		lh_json_paths_fill(json->paths, text, length, values, nulls, error, column);
+	return lh_json_document_fill(json->document, text, length, json->sink, values, nulls,
+								 error, column);
 }
 
 static void
@@ -437,10 +397,7 @@ json_header(LhReader *reader)
 static bool
 json_may_raise(LhReader *reader)
 {
-	JsonReader *json = (JsonReader *) reader;
-
-	return lh_json_row_may_raise(json->row) ||
-		(json->paths != NULL && lh_json_paths_may_raise(json->paths));
+	return lh_json_document_may_raise(((JsonReader *) reader)->document);
 }
 
 static void

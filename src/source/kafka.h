@@ -10,11 +10,10 @@
 struct LhSource;
 
 /*
- * lh_kafka_source_validate checks the options of a Kafka source (names, types,
- * and that the columns they name exist in the target).  Reaches no broker.
- * Raises 22023, 42703.
+ * lh_kafka_source_validate checks the options of a Kafka source that do not
+ * depend on its target.  Reaches no broker.  Raises 22023.
  */
-extern void lh_kafka_source_validate(Jsonb *options, Oid target);
+extern void lh_kafka_source_validate(Jsonb *options);
 
 /*
  * lh_kafka_source_prepare resolves where the source starts and writes one row

@@ -22,6 +22,7 @@
 #include "convert/convert.h"
 #include "delta/load.h"
 #include "guc.h"
+#include "source/decoder.h"
 #include "source/kafka_reader.h"
 
 /* The parts of a message. */
@@ -57,40 +58,58 @@ struct LhKafkaReader
 	int			column_count;
 	Column	   *columns;
 	bool		may_raise;
+	const LhDecoderRoutine *routine;	/* or NULL: the value is not decoded */
+	LhDecoder  *decoder;
+	int			decoded_count;
+	int		   *decoded;		/* columns that the decoder may fill, from 0 */
 	const LhKafkaMessage *messages;
 	const LhKafkaPlace *places;
 	StringInfoData text;		/* headers as JSON text */
 };
 
 static void add_column(LhKafkaReader *reader, TupleDesc tupdesc, int index, Part part);
+static void open_decoder(LhKafkaReader *reader, TupleDesc tupdesc, const bool *left,
+						 Jsonb *options, LhFieldSink *sink);
 static bool fill_record(void *arg, int i, Datum *values, bool *nulls,
 						LhError *error, const char **column);
 static void place_record(void *arg, int i, LhPlace *place);
 
 /*
- * mapped_part returns the part that fills a column, or -1.
+ * column_entry returns what an option that is an object has for a column, or
+ * NULL.
+ */
+static JsonbValue *
+column_entry(Jsonb *options, const char *option, const char *column)
+{
+	JsonbValue *object = options == NULL ? NULL
+		: getKeyJsonValueFromContainer(&options->root, option, strlen(option), NULL);
+
+	if (object == NULL || object->type != jbvBinary ||
+		!JsonContainerIsObject(object->val.binary.data))
+		return NULL;
+	return getKeyJsonValueFromContainer(object->val.binary.data, column, strlen(column), NULL);
+}
+
+/*
+ * mapped_part returns the part that fills a column, or -1.  What the options
+ * say of a column goes before its name.
  */
 static int
 mapped_part(Jsonb *options, const char *column)
 {
-	JsonbValue *columns = options == NULL ? NULL
-		: getKeyJsonValueFromContainer(&options->root, "columns", strlen("columns"), NULL);
+	JsonbValue *part = column_entry(options, "columns", column);
 
-	if (columns != NULL && columns->type == jbvBinary)
+	if (part != NULL && part->type == jbvString)
 	{
-		JsonbValue *part = getKeyJsonValueFromContainer(columns->val.binary.data,
-														column, strlen(column), NULL);
-
-		if (part != NULL && part->type == jbvString)
+		for (int p = 0; part_names[p] != NULL; p++)
 		{
-			for (int p = 0; part_names[p] != NULL; p++)
-			{
-				if (strlen(part_names[p]) == part->val.string.len &&
-					strncmp(part_names[p], part->val.string.val, part->val.string.len) == 0)
-					return p;
-			}
+			if (strlen(part_names[p]) == part->val.string.len &&
+				strncmp(part_names[p], part->val.string.val, part->val.string.len) == 0)
+				return p;
 		}
 	}
+	if (column_entry(options, "paths", column) != NULL)
+		return -1;
 	for (int p = 0; part_names[p] != NULL; p++)
 	{
 		if (strcmp(part_names[p], column) == 0)
@@ -173,12 +192,14 @@ check_mapping(TupleDesc tupdesc, const bool *fillable, Jsonb *options)
  * lh_kafka_reader_open decides which column takes which part; see the header.
  */
 LhKafkaReader *
-lh_kafka_reader_open(TupleDesc tupdesc, const bool *fillable, Jsonb *options)
+lh_kafka_reader_open(TupleDesc tupdesc, const bool *fillable, Jsonb *options, LhFieldSink *sink)
 {
 	LhKafkaReader *reader = palloc0(sizeof(LhKafkaReader));
+	bool	   *left = palloc0(sizeof(bool) * Max(tupdesc->natts, 1));
 	bool		has_value = false;
 
 	check_mapping(tupdesc, fillable, options);
+	reader->routine = lh_decoder_find(options);
 	reader->columns = palloc0(sizeof(Column) * Max(tupdesc->natts, 1));
 	initStringInfo(&reader->text);
 	for (int i = 0; i < tupdesc->natts; i++)
@@ -188,18 +209,44 @@ lh_kafka_reader_open(TupleDesc tupdesc, const bool *fillable, Jsonb *options)
 		if (!can_fill(tupdesc, fillable, i))
 			continue;
 		part = mapped_part(options, NameStr(TupleDescAttr(tupdesc, i)->attname));
+		left[i] = part < 0;
 		if (part < 0)
 			continue;
 		add_column(reader, tupdesc, i, (Part) part);
 		if (part == PART_VALUE)
 			has_value = true;
 	}
-	if (!has_value)
+	if (reader->routine != NULL)
+		open_decoder(reader, tupdesc, left, options, sink);
+	else if (!has_value)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("target table has no column for the value of a message"),
-				 errhint("Add a column \"value\", or name one with the option {\"columns\": {\"name\": \"value\"}}.")));
+				 errhint("Add a column \"value\", name one with the option {\"columns\": {\"name\": \"value\"}}, or decode the value with the option \"value_format\".")));
 	return reader;
+}
+
+/*
+ * open_decoder gives the decoder the columns that no part of a message fills.
+ */
+static void
+open_decoder(LhKafkaReader *reader, TupleDesc tupdesc, const bool *left, Jsonb *options,
+			 LhFieldSink *sink)
+{
+	reader->decoded = palloc(sizeof(int) * Max(tupdesc->natts, 1));
+	for (int i = 0; i < tupdesc->natts; i++)
+	{
+		if (left[i])
+			reader->decoded[reader->decoded_count++] = i;
+	}
+	if (reader->decoded_count == 0 && (sink == NULL || !sink->rescue))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("target table has no column for a field of the value"),
+				 errdetail("Its columns are filled by parts of the message."),
+				 errhint("Add columns with the names of the fields, or name some with the option \"paths\".")));
+	reader->decoder = reader->routine->open(tupdesc, left, options, sink);
+	reader->may_raise |= reader->routine->may_raise(reader->decoder);
 }
 
 /*
@@ -460,6 +507,25 @@ fill_headers(LhKafkaReader *reader, Column *column, const LhKafkaMessage *messag
 }
 
 /*
+ * fill_decoded fills the columns that the decoded value has fields for.  Where
+ * there is no value, nothing of it is known: not even a default.
+ */
+static bool
+fill_decoded(LhKafkaReader *reader, const LhKafkaMessage *message, Datum *values, bool *nulls,
+			 LhError *error, const char **column)
+{
+	if (message->value != NULL)
+		return reader->routine->fill(reader->decoder, message->value, message->value_length,
+									 values, nulls, error, column);
+	for (int i = 0; i < reader->decoded_count; i++)
+	{
+		values[reader->decoded[i]] = (Datum) 0;
+		nulls[reader->decoded[i]] = true;
+	}
+	return true;
+}
+
+/*
  * fill_record turns message i into a row; see LhRecords.
  */
 static bool
@@ -518,7 +584,8 @@ fill_record(void *arg, int i, Datum *values, bool *nulls, LhError *error, const 
 			return false;
 		}
 	}
-	return true;
+	return reader->routine == NULL ||
+		fill_decoded(reader, message, values, nulls, error, column_name);
 }
 
 static void

@@ -10,7 +10,6 @@
 
 #include <math.h>
 
-#include "access/table.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "fmgr.h"
@@ -20,7 +19,6 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/numeric.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "bronze/ingest.h"
@@ -28,13 +26,13 @@
 #include "catalog/options.h"
 #include "source/kafka.h"
 #include "source/kafka_client.h"
-#include "source/kafka_reader.h"
 #include "source/server.h"
 
 /* how long a broker may take to answer while a source is being defined */
 #define ANSWER_LIMIT_MS 8000
 
-static const char *const option_names[] = {"columns", "starting_offsets", NULL};
+static const char *const option_names[] = {"columns", "paths", "reader_case_sensitive",
+"rescued_data_column", "schema_evolution_mode", "starting_offsets", "value_format", NULL};
 
 /* Where to start, as the option says. */
 typedef struct Start
@@ -74,16 +72,12 @@ find_member(JsonbContainer *object, const char *name)
  * lh_kafka_source_validate checks the options; see the header.
  */
 void
-lh_kafka_source_validate(Jsonb *options, Oid target)
+lh_kafka_source_validate(Jsonb *options)
 {
 	Start		start;
-	Relation	relation;
 
 	lh_options_check(options, option_names, "option of a Kafka source");
 	parse_start(options, &start);
-	relation = table_open(target, AccessShareLock);
-	(void) lh_kafka_reader_open(RelationGetDescr(relation), NULL, options);
-	table_close(relation, AccessShareLock);
 }
 
 /*
