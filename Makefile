@@ -74,6 +74,12 @@ check-asan:
 kills:
 	@MAKELEVEL= MAKEFLAGS= LAKEHOUSE_KILLS=$${LAKEHOUSE_KILLS:-100} STEPS=tap TESTS=t/200_ bash test/run.sh
 
+# Random sources, files, batches and kills against a model, then kills, for
+# SOAK_SECONDS (1800) and 200 kills.
+soak:
+	@MAKELEVEL= MAKEFLAGS= LAKEHOUSE_RANDOM_SECONDS=$${SOAK_SECONDS:-1800} LAKEHOUSE_KILLS=$${LAKEHOUSE_KILLS:-200} \
+		STEP_LIMIT=$${STEP_LIMIT:-7200} STEPS=tap TESTS="t/026_ t/200_" bash test/run.sh
+
 # Fuzzes the readers' scanners for FUZZ_SECONDS (300).
 fuzz:
 	@MAKELEVEL= MAKEFLAGS= PG_CONFIG="$(PG_CONFIG)" bash test/fuzz/run.sh
@@ -95,4 +101,4 @@ demo-stop:
 examples/fitness/generate: $(wildcard examples/fitness/generate*.[ch])
 	$(CC) -O2 -Wall -Wextra -o $@ $(filter %.c,$^)
 
-.PHONY: test check-asan kills fuzz bench reference demo demo-stop
+.PHONY: test check-asan kills soak fuzz bench reference demo demo-stop

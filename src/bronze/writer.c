@@ -38,7 +38,7 @@ typedef struct Failure
 	int			record;			/* to blame, or -1 */
 	int			sqlstate;
 	char	   *message;
-	char	   *column;
+	const char *column;
 	const char *stage;
 } Failure;
 
@@ -291,7 +291,7 @@ can_be_data(int sqlstate)
  * or raises it again.
  */
 static void
-describe_failure(ErrorData *error, int record, WritePhase phase, Failure *failure)
+describe_failure(ErrorData *error, int record, WritePhase phase, const char *column, Failure *failure)
 {
 	if (phase == PHASE_OPEN || !can_be_data(error->sqlerrcode))
 		ReThrowError(error);
@@ -301,7 +301,12 @@ describe_failure(ErrorData *error, int record, WritePhase phase, Failure *failur
 		? psprintf("%s: %s", error->message, error->detail)
 		: error->message;
 	failure->column = error->column_name;
-	failure->stage = (phase == PHASE_CONVERT && record >= 0) ? "convert" : "store";
+	failure->stage = "store";
+	if (phase == PHASE_CONVERT && record >= 0)
+	{
+		failure->stage = "convert";
+		failure->column = column;
+	}
 }
 
 /*
@@ -338,6 +343,7 @@ attempt(LhWriter *writer, const LhRecords *records, int first, int last, Failure
 		WriteSession *session = writer->session;
 		int			record = session ? session->current : -1;
 		WritePhase	phase = session ? session->phase : PHASE_OPEN;
+		const char *column = session ? session->column : NULL;
 		ErrorData  *error;
 
 		MemoryContextSwitchTo(context);
@@ -348,7 +354,7 @@ attempt(LhWriter *writer, const LhRecords *records, int first, int last, Failure
 		CurrentResourceOwner = owner;
 		lh_write_session_drop(writer);
 		lh_rejects_back_to(writer->rejects, mark);
-		describe_failure(error, record, phase, failure);
+		describe_failure(error, record, phase, column, failure);
 	}
 	PG_END_TRY();
 	return done;

@@ -235,14 +235,15 @@ fill_row(LhWriter *writer, const LhRecords *records, int i, Datum *values, bool 
 	WriteSession *session = writer->session;
 	int			natts = writer->tupdesc->natts;
 	LhError		error;
-	const char *column = NULL;
+	const char *column;
 
 	memcpy(values, session->values, sizeof(Datum) * natts);
 	memcpy(nulls, session->nulls, sizeof(bool) * natts);
 	session->phase = PHASE_CONVERT;
-	if (!records->fill(records->reader, i, values, nulls, &error, &column))
+	session->column = NULL;
+	if (!records->fill(records->reader, i, values, nulls, &error, &session->column))
 	{
-		reject_record(writer, records, i, column ? "convert" : "parse", &error, column);
+		reject_record(writer, records, i, session->column ? "convert" : "parse", &error, session->column);
 		return false;
 	}
 	session->phase = PHASE_STORE;

@@ -69,6 +69,7 @@ typedef struct WriteSession
 	ExprState **defaults;		/* for each of writer->row_defaults */
 	int			current;		/* record in hand, -1 = none in particular */
 	WritePhase	phase;
+	const char *column;			/* while converting: the one in hand, or NULL */
 } WriteSession;
 
 /* A default that must be evaluated. */

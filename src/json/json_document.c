@@ -42,7 +42,7 @@ lh_json_document_fill(LhJsonDocument *document, const char *text, int length, Lh
 					  Datum *values, bool *nulls, LhError *error, const char **column)
 {
 	LhJsonScan	scan;
-	LhJsonReading reading = {.scan = &scan, .error = error, .sink = sink};
+	LhJsonReading reading = {.scan = &scan, .error = error, .sink = sink, .raising = column};
 	LhJsonToken token;
 
 	*column = NULL;
@@ -60,11 +60,10 @@ lh_json_document_fill(LhJsonDocument *document, const char *text, int length, Lh
 	if (!lh_json_row_fill(document->row, &reading, values, nulls))
 	{
 		/* a text that is no JSON is so before any of its fields is wrong */
-		if (scan.fault != LH_JSON_FINE)
-			return false;
-		*column = reading.column;
+		*column = scan.fault != LH_JSON_FINE ? NULL : reading.column;
 		return false;
 	}
+	*column = NULL;
 	if (lh_json_next(&scan) != LH_JSON_END)
 		return lh_json_refuse(&scan, error);
 	return document->paths == NULL ||

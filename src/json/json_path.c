@@ -361,12 +361,10 @@ lh_json_paths_fill(LhJsonPaths *paths, const char *text, int length,
 		if (target->text == NULL)
 			continue;
 		lh_json_begin(&scan, target->text, target->length);
+		*column = target->column;
 		if (!lh_json_value_read(target->value, &reading, lh_json_next(&scan),
 								&values[target->attribute], &nulls[target->attribute]))
-		{
-			*column = target->column;
 			return false;
-		}
 	}
 	return true;
 }

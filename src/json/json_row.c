@@ -641,8 +641,11 @@ lh_json_row_fill(LhJsonRow *row, LhJsonReading *reading, Datum *values, bool *nu
 {
 	LhJsonScan *scan = reading->scan;
 	LhFieldSink *sink = reading->sink;
+	const char **raising = reading->raising;
 	int			position = 0;
 
+	/* what is within belongs to the column at hand */
+	reading->raising = NULL;
 	for (;; position++)
 	{
 		LhJsonToken token = lh_json_next(scan);
@@ -667,6 +670,8 @@ lh_json_row_fill(LhJsonRow *row, LhJsonReading *reading, Datum *values, bool *nu
 		token = lh_json_next(scan);
 		start = scan->token;
 		reading->column = row->columns[i].name;
+		if (raising != NULL)
+			*raising = reading->column;
 		reading->sink = sink;
 		if (lh_json_value_read(row->columns[i].value, reading, token, &values[i], &nulls[i]))
 			continue;

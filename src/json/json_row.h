@@ -26,6 +26,8 @@ typedef struct LhJsonReading
 								 * columns or do not convert, or NULL */
 	const char *column;			/* being read; after a failure that of the top
 								 * level, and of no meaning if the text is no JSON */
+	const char **raising;		/* gets the column of the top level whose value is
+								 * read, for errors that are raised; or NULL */
 } LhJsonReading;
 
 /*

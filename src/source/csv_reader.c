@@ -693,6 +693,7 @@ csv_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const 
 	{
 		if (target->attribute < 0)
 		{
+			*column = NULL;
 			if (target->name != NULL && !give_to_sink(csv, target, field, record->plain, error))
 				return false;
 			continue;
@@ -705,11 +706,16 @@ csv_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const 
 			continue;
 		}
 		nulls[target->attribute] = false;
+		if (csv->may_raise)
+			*column = target->converter.column;
 		if (unlikely(csv->rescue))
 		{
 			if (!fill_or_give(csv, target, field, record->plain, &values[target->attribute],
 							  &nulls[target->attribute], error))
+			{
+				*column = NULL;
 				return false;
+			}
 		}
 		else if (!fill_field(csv, target, field, record->plain, &values[target->attribute], error))
 		{

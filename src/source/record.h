@@ -37,7 +37,8 @@ typedef struct LhRecords
 	 * Turns record i into values and nulls of the target's tuple descriptor;
 	 * columns that the source does not fill are left as they are (the writer
 	 * has set their defaults).  Returns false with *error filled, and
-	 * *column (or NULL) naming the column, if the record is bad.  Results live
+	 * *column (or NULL) naming the column, if the record is bad.  Where a
+	 * conversion may raise, *column names its column meanwhile.  Results live
 	 * in the current memory context or in the reader until its next batch.
 	 */
 	bool		(*fill) (void *reader, int i, Datum *values, bool *nulls,
