@@ -9,6 +9,9 @@
 #   STEPS="regress pgtap isolation tap"   only these runners
 #   LAKEHOUSE_SEED=n         repeats the random tests of a run that printed n
 #   LAKEHOUSE_ALLOW_SKIP=1   a skipped test file is listed but does not fail the run
+#   LAKEHOUSE_REQUIRE_KAFKA=1   fails where Apache Kafka cannot be had; otherwise
+#                            its tests are listed as skipped, with the reason
+#   LAKEHOUSE_CACHE=dir      where Apache Kafka is kept (test/kafka/install.sh)
 #   KEEP=1                   keeps tmp_check/ when all went well
 #   SANITIZE=1               builds with the address and undefined-behaviour
 #                            sanitizers; a report ends the server and so fails
@@ -20,7 +23,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 . "$top/test/setup/packages.sh"
 
 STEPS=${STEPS:-regress pgtap isolation tap}
-STEP_LIMIT=${STEP_LIMIT:-1200}	# seconds for one runner
+STEP_LIMIT=${STEP_LIMIT:-2400}	# seconds for one runner
 export LAKEHOUSE_SEED=${LAKEHOUSE_SEED:-$((RANDOM * 32768 + RANDOM))}
 export LC_ALL=C.UTF-8 TZ=UTC
 unset PGHOST PGPORT PGUSER PGDATABASE PGPASSWORD PGSERVICE PGOPTIONS PGDATA
@@ -112,6 +115,7 @@ prove_step() {
 	judge "$step" "$status" $(missing "$files" "$ran")
 	while read -r line; do
 		skips+=("$line")
+		[[ $line != *"skipped: Apache Kafka: "* || -n "${LAKEHOUSE_REQUIRE_KAFKA:-}" ]] || continue
 		[ -n "${LAKEHOUSE_ALLOW_SKIP:-}" ] || failures+=("$step: a planned test did not run: $line")
 	done < <(sed -nE 's/^(\[[0-9:]+\] )?([^ ]+) \.\.+ (skipped.*)/\2 \3/p' "$log")
 	while read -r line; do
@@ -139,6 +143,24 @@ pgtap_step() {
 	prove_step pgtap "$files" "$status"
 }
 
+# prepare_kafka puts Apache Kafka where the unprivileged user can read it, if
+# one of the files $1 needs it, or says why it cannot be had.
+prepare_kafka() {
+	local dir
+	# word splitting wanted: one argument a file
+	# shellcheck disable=SC2086
+	(cd "$tree" && grep -q '^use KafkaCluster' $1) || return 0
+	if dir=$(bash "$tree/test/kafka/install.sh" 2>"$home/kafka.log"); then
+		cp -r "$dir" "$home/kafka"
+		chmod -R a+rX "$home/kafka"
+		export LAKEHOUSE_KAFKA=$home/kafka
+	else
+		LAKEHOUSE_KAFKA_MISSING=$(tail -n 1 "$home/kafka.log")
+		export LAKEHOUSE_KAFKA_MISSING
+		lh_say "SKIPPED without Apache Kafka: $LAKEHOUSE_KAFKA_MISSING"
+	fi
+}
+
 # tap_step runs the Perl tests. They start their own servers: from the release
 # build, or from the build with fault points where they ask for it.
 tap_step() {
@@ -152,6 +174,7 @@ tap_step() {
 	export TESTDIR=$home/tap TESTDATADIR=$home/tap/tmp_check TESTLOGDIR=$home/tap/tmp_check/log
 	export LAKEHOUSE_SOURCE=$tree LAKEHOUSE_FAULTS_PATH=$faults_path LAKEHOUSE_MOCK_BROKER=$tree/test/kafka/mock_broker
 	lh_as_user mkdir -p "$TESTDATADIR"
+	prepare_kafka "$files"
 	# data written by others, which lie beside the clone and not in it
 	if [ -d "$top/../shared/corpora" ]; then
 		mkdir -p "$home/shared"
@@ -175,7 +198,7 @@ tap_step() {
 # in one piece, so that a change of this file does not change a run under way
 main() {
 	# shellcheck disable=SC2046
-	lh_install_packages $(lh_server_packages) $(lh_test_packages)
+	lh_install_packages $(lh_server_packages) $(lh_test_packages) $(lh_kafka_packages)
 
 	exec 9>"$top/.test.lock"
 	flock -n 9 || lh_die "another \"make test\" is running in this directory"

@@ -18,6 +18,17 @@ lh_test_packages() {
 		bzip2 gzip lz4 zstd clang libclang-rt-dev
 }
 
+# lh_kafka_packages prints what test/kafka/install.sh needs to get Apache Kafka,
+# where it is missing and may be installed; elsewhere those tests are skipped.
+lh_kafka_packages() {
+	if command -v java >/dev/null && command -v mvn >/dev/null; then
+		return 0
+	fi
+	if [ "$(id -u)" -eq 0 ] || sudo -n true 2>/dev/null; then
+		echo default-jre-headless maven
+	fi
+}
+
 # lh_missing_packages prints those of its arguments that are not installed.
 lh_missing_packages() {
 	local package

@@ -1,0 +1,361 @@
+/*
+ * KafkaRecords.java
+ *	  The part of the driver that writes and reads records.
+ *
+ * Invariant: a producer keeps the order of what it is given and sends each
+ * record once, so that what a test sent is what the plain consumer reads.
+ */
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.node.ArrayNode;
+import com.fasterxml.jackson.databind.node.ObjectNode;
+import java.io.BufferedWriter;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashMap;
+import java.util.HexFormat;
+import java.util.List;
+import java.util.Map;
+import java.util.Properties;
+import java.util.Random;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Future;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicReference;
+import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.producer.KafkaProducer;
+import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.PartitionInfo;
+import org.apache.kafka.common.TopicPartition;
+import org.apache.kafka.common.header.Header;
+import org.apache.kafka.common.header.internals.RecordHeader;
+import org.apache.kafka.common.serialization.ByteArrayDeserializer;
+import org.apache.kafka.common.serialization.ByteArraySerializer;
+
+class KafkaRecords {
+	private final String servers;
+	private final Map<String, KafkaProducer<byte[], byte[]>> producers = new HashMap<>();
+	private final Map<String, Job> jobs = new HashMap<>();
+
+	/* Something that goes on while other commands are answered. */
+	private static class Job {
+		final AtomicBoolean stop = new AtomicBoolean();
+		CompletableFuture<ObjectNode> done;
+	}
+
+	private interface Work {
+		void run(AtomicBoolean stop, ObjectNode result) throws Exception;
+	}
+
+	KafkaRecords(String servers) {
+		this.servers = servers;
+	}
+
+	void run(JsonNode command, ObjectNode answer) throws Exception {
+		switch (command.get("do").asText()) {
+			case "produce" -> produce(command, answer);
+			case "fill" -> work(command, answer, (stop, result) -> fill(command, stop, result));
+			case "traffic" -> work(command, answer, (stop, result) -> traffic(command, stop, result));
+			case "begin" -> transactional(command).beginTransaction();
+			case "commit" -> transactional(command).commitTransaction();
+			case "abort" -> transactional(command).abortTransaction();
+			case "stop" -> end(command, answer, true);
+			case "wait" -> end(command, answer, false);
+			case "consume" -> consume(command, answer);
+			default -> throw new IllegalArgumentException("unknown command " + command.get("do"));
+		}
+	}
+
+	/* work runs a command at once, or as the job that its member "job" names */
+	private void work(JsonNode command, ObjectNode answer, Work work) throws Exception {
+		Job job = new Job();
+
+		if (!command.has("job")) {
+			work.run(job.stop, answer);
+			return;
+		}
+		job.done = CompletableFuture.supplyAsync(() -> {
+			ObjectNode result = KafkaDriver.json.createObjectNode();
+			try {
+				work.run(job.stop, result);
+			} catch (Exception e) {
+				throw new IllegalStateException(e);
+			}
+			return result;
+		});
+		jobs.put(command.get("job").asText(), job);
+	}
+
+	/* stop, wait: "job"; gives what the job would have answered */
+	private void end(JsonNode command, ObjectNode answer, boolean stop) throws Exception {
+		Job job = jobs.remove(command.get("job").asText());
+
+		if (stop)
+			job.stop.set(true);
+		answer.setAll(job.done.get());
+	}
+
+	private Properties properties(JsonNode command) {
+		Properties properties = new Properties();
+
+		properties.put("bootstrap.servers", servers);
+		properties.put("key.serializer", ByteArraySerializer.class.getName());
+		properties.put("value.serializer", ByteArraySerializer.class.getName());
+		properties.put("acks", "all");
+		properties.put("reconnect.backoff.max.ms", "200");
+		properties.put("retry.backoff.max.ms", "200");
+		properties.put("max.block.ms", "120000");
+		properties.put("max.request.size", "200000000");
+		properties.putAll(KafkaDriver.texts(command.path("config")));
+		return properties;
+	}
+
+	/* a producer for each combination of properties, kept */
+	private KafkaProducer<byte[], byte[]> producer(JsonNode command) {
+		return producers.computeIfAbsent("config " + command.path("config"), k -> new KafkaProducer<>(properties(command)));
+	}
+
+	/* begin, commit, abort, and produce: "transaction", its transactional.id */
+	private KafkaProducer<byte[], byte[]> transactional(JsonNode command) {
+		String id = command.get("transaction").asText();
+
+		return producers.computeIfAbsent("transaction " + id, k -> {
+			Properties properties = properties(command);
+			properties.put("transactional.id", id);
+			KafkaProducer<byte[], byte[]> result = new KafkaProducer<>(properties);
+			result.initTransactions();
+			return result;
+		});
+	}
+
+	/*
+	 * produce: "messages" [{"topic", "partition", "key" or "key_hex", "value" or
+	 * "value_hex", "size" of a made-up value, "timestamp", "headers" [{"key",
+	 * "value" or "value_hex"}]}], "transaction" that was begun, "config" of the
+	 * producer; gives "offsets", one a message
+	 */
+	private void produce(JsonNode command, ObjectNode answer) throws Exception {
+		KafkaProducer<byte[], byte[]> producer = command.has("transaction") ? transactional(command) : producer(command);
+		List<Future<RecordMetadata>> sent = new ArrayList<>();
+		ArrayNode offsets = answer.putArray("offsets");
+
+		for (JsonNode message : command.get("messages"))
+			sent.add(producer.send(record(message)));
+		producer.flush();
+		for (Future<RecordMetadata> one : sent)
+			offsets.add(one.get().offset());
+	}
+
+	private static ProducerRecord<byte[], byte[]> record(JsonNode message) {
+		List<Header> headers = new ArrayList<>();
+
+		for (JsonNode header : message.path("headers"))
+			headers.add(new RecordHeader(header.get("key").asText(), bytes(header, "value")));
+		return new ProducerRecord<>(message.get("topic").asText(),
+				message.has("partition") ? message.get("partition").asInt() : null,
+				message.has("timestamp") ? message.get("timestamp").asLong() : null,
+				bytes(message, "key"), bytes(message, "value"), headers);
+	}
+
+	/* text, JSON as its text, bytes in hex, or null */
+	private static byte[] bytes(JsonNode object, String name) {
+		JsonNode value = object.path(name);
+
+		if (object.has(name + "_hex"))
+			return HexFormat.of().parseHex(object.get(name + "_hex").asText());
+		if (name.equals("value") && object.has("size"))
+			return filler(object.get("size").asInt(), object.path("seed").asInt());
+		if (value.isMissingNode() || value.isNull())
+			return null;
+		return (value.isTextual() ? value.asText() : value.toString()).getBytes(StandardCharsets.UTF_8);
+	}
+
+	/* printable text that does not compress to nothing */
+	private static byte[] filler(int size, long seed) {
+		Random random = new Random(seed);
+		byte[] result = new byte[size];
+
+		for (int i = 0; i < size; i++)
+			result[i] = (byte) ('a' + random.nextInt(26));
+		return result;
+	}
+
+	/*
+	 * fill: "topic", "partitions", "count", "size", "rate" a second (0), "config":
+	 * messages with the key k<number> and a value of that size, evenly over the
+	 * partitions; may be a job
+	 */
+	private void fill(JsonNode command, AtomicBoolean stop, ObjectNode result) throws Exception {
+		String topic = command.get("topic").asText();
+		int partitions = command.path("partitions").asInt(1);
+		int count = command.get("count").asInt();
+		double rate = command.path("rate").asDouble(0);
+		byte[] filler = filler(command.path("size").asInt(100), 1);
+		AtomicReference<Exception> failed = new AtomicReference<>();
+		long began = System.nanoTime();
+		int i;
+
+		try (KafkaProducer<byte[], byte[]> producer = new KafkaProducer<>(properties(command))) {
+			for (i = 0; i < count && !stop.get() && failed.get() == null; i++) {
+				byte[] key = ("k" + i).getBytes(StandardCharsets.US_ASCII);
+				byte[] value = filler.clone();
+				System.arraycopy(key, 0, value, 0, Math.min(key.length, value.length));
+				if (rate > 0) {
+					long ahead = (long) (i / rate * 1e9) - (System.nanoTime() - began);
+					if (ahead > 0)
+						Thread.sleep(ahead / 1000000, (int) (ahead % 1000000));
+				}
+				producer.send(new ProducerRecord<>(topic, i % partitions, key, value), (m, e) -> {
+					if (e != null)
+						failed.set(e);
+				});
+			}
+		}
+		if (failed.get() != null)
+			throw failed.get();
+		result.put("sent", i);
+	}
+
+	/*
+	 * traffic: "topic", "partitions", "seed", "rounds" (until stopped), "pause" ms
+	 * between rounds: what real producers do, at random.  Several at once, with
+	 * and without transactions, which commit or abort; no keys and no values,
+	 * empty ones, bytes that are no text, headers.  May be a job.
+	 */
+	private void traffic(JsonNode command, AtomicBoolean stop, ObjectNode result) throws Exception {
+		Random random = new Random(command.get("seed").asLong());
+		int rounds = command.path("rounds").asInt(Integer.MAX_VALUE);
+		int pause = command.path("pause").asInt(0);
+		List<KafkaProducer<byte[], byte[]>> some = new ArrayList<>();
+		boolean[] open = new boolean[3];
+		int[] counts = new int[3];	// sent, committed, aborted
+		Properties properties = properties(command);
+
+		properties.putIfAbsent("delivery.timeout.ms", "120000");
+		some.add(new KafkaProducer<>(properties));
+		for (int i = 1; i < open.length; i++)
+			some.add(newTransactional(properties, command.get("topic").asText() + i));
+		try {
+			for (int round = 0; round < rounds && !stop.get(); round++) {
+				int who = random.nextInt(open.length);
+				if (who > 0 && !open[who])
+					some.get(who).beginTransaction();
+				open[who] = true;
+				for (int n = 1 + random.nextInt(20); n > 0; n--) {
+					some.get(who).send(randomRecord(command, random, counts[0]));
+					counts[0]++;
+				}
+				// left open now and then, so that they interleave
+				if (who > 0 && random.nextInt(3) > 0)
+					open[who] = finish(some.get(who), random, counts);
+				if (pause > 0)
+					Thread.sleep(pause);
+			}
+			for (int i = 1; i < open.length; i++) {
+				if (open[i])
+					finish(some.get(i), random, counts);
+			}
+		} finally {
+			for (KafkaProducer<byte[], byte[]> one : some)
+				one.close(Duration.ofSeconds(60));
+		}
+		result.put("sent", counts[0]).put("committed", counts[1]).put("aborted", counts[2]);
+	}
+
+	private static KafkaProducer<byte[], byte[]> newTransactional(Properties base, String id) {
+		Properties properties = new Properties();
+
+		properties.putAll(base);
+		properties.put("transactional.id", id);
+		properties.put("transaction.timeout.ms", "120000");
+		KafkaProducer<byte[], byte[]> result = new KafkaProducer<>(properties);
+		result.initTransactions();
+		return result;
+	}
+
+	/* ends a transaction one way or the other; false: none is open any more */
+	private static boolean finish(KafkaProducer<byte[], byte[]> producer, Random random, int[] counts) {
+		if (random.nextInt(5) < 2) {
+			producer.flush();	// or nothing would have reached the log
+			producer.abortTransaction();
+			counts[2]++;
+		} else {
+			producer.commitTransaction();
+			counts[1]++;
+		}
+		return false;
+	}
+
+	private static ProducerRecord<byte[], byte[]> randomRecord(JsonNode command, Random random, int number) {
+		byte[] key = random.nextInt(10) == 0 ? null : ("k" + random.nextInt(1000)).getBytes(StandardCharsets.US_ASCII);
+		byte[] value = ("v" + number + "/" + random.nextLong() + "\u00e4\u4e16").getBytes(StandardCharsets.UTF_8);
+		List<Header> headers = new ArrayList<>();
+
+		switch (random.nextInt(20)) {
+			case 0 -> value = null;
+			case 1 -> value = new byte[0];
+			case 2 -> value[0] = (byte) 0xff;
+			case 3 -> value[0] = 0;
+			case 4 -> value = filler(random.nextInt(20000), number);
+			case 5 -> headers.add(new RecordHeader("h", value));
+			default -> { }
+		}
+		return new ProducerRecord<>(command.get("topic").asText(),
+				random.nextInt(command.path("partitions").asInt(1)), null, key, value, headers);
+	}
+
+	/*
+	 * consume: "topics", "file": reads all partitions from their beginning to the
+	 * end that they have now, only what is committed, and writes a line for COPY
+	 * per record: topic, partition, offset, md5 of key and value (\N without
+	 * one), timestamp, number of headers; gives their number as "count"
+	 */
+	private void consume(JsonNode command, ObjectNode answer) throws Exception {
+		Properties properties = new Properties();
+		List<TopicPartition> all = new ArrayList<>();
+		long deadline = System.currentTimeMillis() + 120000;
+		long count = 0;
+
+		properties.put("bootstrap.servers", servers);
+		properties.put("isolation.level", "read_committed");
+		properties.put("auto.offset.reset", "none");
+		properties.put("enable.auto.commit", "false");
+		properties.put("fetch.max.bytes", "200000000");
+		properties.put("max.partition.fetch.bytes", "200000000");
+		try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
+				BufferedWriter out = Files.newBufferedWriter(Path.of(command.get("file").asText()))) {
+			for (JsonNode topic : command.get("topics")) {
+				for (PartitionInfo info : consumer.partitionsFor(topic.asText()))
+					all.add(new TopicPartition(info.topic(), info.partition()));
+			}
+			consumer.assign(all);
+			consumer.seekToBeginning(all);
+			Map<TopicPartition, Long> ends = consumer.endOffsets(all);
+			while (!ends.entrySet().stream().allMatch(e -> consumer.position(e.getKey()) >= e.getValue())) {
+				if (System.currentTimeMillis() > deadline)
+					throw new IllegalStateException("the plain consumer does not come to the end");
+				for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(200))) {
+					if (record.offset() < ends.get(new TopicPartition(record.topic(), record.partition()))) {
+						write(out, record);
+						count++;
+					}
+				}
+			}
+		}
+		answer.put("count", count);
+	}
+
+	private static void write(BufferedWriter out, ConsumerRecord<byte[], byte[]> record) throws Exception {
+		out.write(record.topic() + "\t" + record.partition() + "\t" + record.offset() + "\t" + hash(record.key()) + "\t"
+				+ hash(record.value()) + "\t" + record.timestamp() + "\t" + record.headers().toArray().length + "\n");
+	}
+
+	private static String hash(byte[] bytes) throws Exception {
+		return bytes == null ? "\\N" : HexFormat.of().formatHex(MessageDigest.getInstance("MD5").digest(bytes));
+	}
+}

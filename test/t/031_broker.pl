@@ -1,0 +1,128 @@
+# A real Kafka broker: transactions, what a message can be, compression, and
+# positions behind control records.
+use strict;
+use warnings;
+
+use KafkaCluster;
+use LakehouseTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $kafka = KafkaCluster->new;
+my $seed = seed();
+my $node = lakehouse_node('broker');
+
+$node->safe_psql('postgres', <<"END");
+CREATE SERVER events FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '@{[$kafka->servers]}');
+CREATE SCHEMA bronze;
+END
+
+my $columns = 'topic text, partition integer, "offset" bigint, key text, value bytea, "timestamp" timestamptz, headers jsonb';
+
+# make_source makes table bronze.NAME and a source of that name.
+sub make_source
+{
+	my ($name, $topics, $columns, $options) = @_;
+	$options //= '{}';
+	$node->safe_psql('postgres', "CREATE TABLE bronze.$name ($columns);"
+		  . "SELECT lakehouse.create_source('$name', server => 'events', target => 'bronze.$name',"
+		  . " topics => '{$topics}', options => '$options')");
+	return;
+}
+
+sub value_of
+{
+	return $node->safe_psql('postgres', $_[0]);
+}
+
+# run gives rows and rejected of one run_source.
+sub run
+{
+	my ($name) = @_;
+	return value_of("SELECT rows, rejected FROM lakehouse.run_source('$name')");
+}
+
+sub status_of
+{
+	my ($source) = @_;
+	return value_of("SELECT string_agg(partition || ':' || position || '/' || end_offset || ' lag ' || lag, ', ' ORDER BY partition)"
+		  . " FROM lakehouse.kafka_status WHERE source = '$source'");
+}
+
+# ------------------------------------------------------------ what a message is
+$kafka->create('plain', 2);
+$kafka->produce(
+	{ topic => 'plain', partition => 0, key => 'k', value => 'v', timestamp => 1400000000123 },
+	{ topic => 'plain', partition => 1, key => undef, value => undef },
+	{ topic => 'plain', partition => 1, key => '', value => '' },
+	{ topic => 'plain', partition => 0, key => 'h', value_hex => '00ff',
+		headers => [ { key => 'a', value => '1' }, { key => 'a', value => undef }, { key => 'b', value_hex => 'ff' } ] });
+make_source('plain', 'plain', $columns);
+is(run('plain'), '4|0', 'messages of a real broker are read');
+same_multiset(
+	$node,
+	'SELECT partition, "offset", key, value, headers FROM bronze.plain',
+	q{VALUES (0, 0::bigint, 'k', 'v'::bytea, NULL::jsonb), (1, 0, NULL, NULL, NULL), (1, 1, '', ''::bytea, NULL),
+		(0, 1, 'h', '\x00ff'::bytea, '[{"key": "a", "value": "1"}, {"key": "a", "value": null}, {"key": "b", "value_base64": "/w=="}]')},
+	'null and empty differ, headers keep order and repetition');
+$kafka->check($node, 'plain', 'bronze.plain', 'plain');
+
+# ------------------------------------------------------------------ transactions
+$kafka->create('tx', 1);
+make_source('tx', 'tx', $columns);
+sub tx { return map { { topic => 'tx', partition => 0, key => 'k', value => $_ } } @_ }
+
+$kafka->begin($_) for qw(one two);
+$kafka->produce_in('one', tx('one 1'));
+$kafka->produce_in('two', tx('two 1'));
+is(run('tx'), '0|0', 'nothing of an open transaction is read');
+like(status_of('tx'), qr/^0:0\//, 'and the position stays before it');
+$kafka->produce_in('one', tx('one 2'));
+$kafka->commit('one');
+is(run('tx'), '1|0', 'a committed transaction is read as far as no open one is before');
+$kafka->produce(tx('outside'));
+$kafka->abort('two');
+is(run('tx'), '2|0', 'the rest when that was aborted');
+is(value_of('SELECT string_agg(convert_from(value, $$UTF8$$), $$, $$ ORDER BY "offset") FROM bronze.tx'),
+	'one 1, one 2, outside', 'an aborted record never is');
+is(status_of('tx'), '0:6/6 lag 0', 'the position is behind the control record at the end');
+$kafka->begin('two');
+$kafka->produce_in('two', tx('two 2', 'two 3'));
+$kafka->abort('two');
+is(run('tx'), '0|0', 'only aborted records: nothing');
+is(status_of('tx'), '0:9/9 lag 0', 'but the position moves on');
+$kafka->check($node, 'tx', 'bronze.tx', 'tx');
+
+# the next retention takes control records only: no loss
+$kafka->ask(do => 'delete_records', topic => 'tx', before => { 0 => 9 });
+$kafka->produce(tx('after'));
+is(run('tx'), '1|0', 'control records that retention took are no lost records');
+
+# random producers, several at once, read while they write
+$kafka->create('random', 3);
+make_source('random', 'random', 'topic text, partition integer, "offset" bigint, key text, value text, "timestamp" timestamptz, headers jsonb');
+$kafka->ask(do => 'traffic', topic => 'random', partitions => 3, seed => $seed, rounds => 300, job => 'traffic');
+value_of("SELECT lakehouse.run_source('random')") for 1 .. 5;
+my $sent = $kafka->ask(do => 'wait', job => 'traffic');
+note("traffic: $sent->{sent} sent, $sent->{committed} transactions committed, $sent->{aborted} aborted");
+value_of("SELECT lakehouse.run_source('random')");
+ok($kafka->caught_up($node, 'random', 'random'), 'the positions are the ends of the partitions');
+$kafka->check($node, 'random', 'bronze.random', 'random');
+cmp_ok(value_of("SELECT count(*) FROM lakehouse.reject WHERE topic = 'random'"), '>', 0, 'some were no text');
+
+# ---------------------------------------------------------------------- codecs
+$kafka->create('codec', 1, config => { 'max.message.bytes' => 20_000_000 });
+make_source('codec', 'codec', $columns);
+for my $codec (qw(none gzip snappy lz4 zstd))
+{
+	my @messages = map { { topic => 'codec', partition => 0, key => $codec, size => $_, seed => $_ } } 1, 10, 1000, 100_000, 1_500_000;
+	$kafka->ask(do => 'produce', messages => \@messages,
+		config => { 'compression.type' => $codec, 'linger.ms' => 100, 'batch.size' => 4_000_000 });
+}
+is(run('codec'), '25|0', 'all codecs');
+$kafka->check($node, 'codec', 'bronze.codec', 'codec');
+
+$kafka->stop;
+$node->stop;
+done_testing();
