@@ -82,6 +82,19 @@ CREATE TABLE lakehouse.schema_change (
 );
 CREATE INDEX schema_change_source ON lakehouse.schema_change (source_id, change_id);
 
+-- What people decided about single files.
+CREATE SEQUENCE lakehouse.file_action_id_seq;
+CREATE TABLE lakehouse.file_action (
+    action_id     bigint PRIMARY KEY DEFAULT pg_catalog.nextval('lakehouse.file_action_id_seq'),
+    source_id     integer NOT NULL,
+    path          text NOT NULL,
+    action        text NOT NULL CHECK (action IN ('reingest', 'skip', 'undo')),
+    rows          bigint,                     -- undo: deleted
+    role          regrole NOT NULL,           -- who did it
+    done          timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX file_action_source ON lakehouse.file_action (source_id, path);
+
 CREATE TABLE lakehouse.kafka_offset (
     source_id      integer NOT NULL,
     topic          text NOT NULL,

@@ -41,7 +41,8 @@ SELECT s.source_id, s.name, s.owner, s.server, s.kind,
          pg_catalog.count(*) FILTER (WHERE state OPERATOR(pg_catalog.=) 'failed') AS failed_files,
          pg_catalog.count(*) FILTER (WHERE state OPERATOR(pg_catalog.=) 'changed') AS changed_files,
          pg_catalog.count(*) FILTER (WHERE state OPERATOR(pg_catalog.=) 'skipped') AS skipped_files,
-         COALESCE(pg_catalog.sum(rows), 0) AS rows, COALESCE(pg_catalog.sum(rejected), 0) AS rejected
+         COALESCE(pg_catalog.sum(rows) FILTER (WHERE state OPERATOR(pg_catalog.<>) ALL ('{replaced,undone}')), 0) AS rows,
+         COALESCE(pg_catalog.sum(rejected) FILTER (WHERE state OPERATOR(pg_catalog.<>) ALL ('{replaced,undone}')), 0) AS rejected
          FROM lakehouse.file WHERE source_id OPERATOR(pg_catalog.=) s.source_id) f
     ON s.kind OPERATOR(pg_catalog.=) 'files'
   LEFT JOIN LATERAL (SELECT
@@ -73,8 +74,8 @@ COMMENT ON COLUMN lakehouse.source_status.changed_files IS 'files that changed a
 COMMENT ON COLUMN lakehouse.source_status.skipped_files IS 'entries that are no regular file, have an unusable name or disappeared';
 COMMENT ON COLUMN lakehouse.source_status.waiting_messages IS 'messages between the next offset and the end of the partitions when last looked; NULL for files';
 COMMENT ON COLUMN lakehouse.source_status.stopped_partitions IS 'partitions stopped by an error; NULL for files';
-COMMENT ON COLUMN lakehouse.source_status.rows IS 'rows stored since the source was made';
-COMMENT ON COLUMN lakehouse.source_status.rejected IS 'records rejected since the source was made';
+COMMENT ON COLUMN lakehouse.source_status.rows IS 'rows stored since the source was made, without those that were taken back (undo_file, or a file that was replaced)';
+COMMENT ON COLUMN lakehouse.source_status.rejected IS 'records rejected since the source was made, without those that were taken back';
 COMMENT ON COLUMN lakehouse.source_status.last_load IS 'when its last load was finished';
 COMMENT ON COLUMN lakehouse.source_status.last_success IS 'when it last ran without failing (to the second)';
 COMMENT ON COLUMN lakehouse.source_status.last_failure IS 'when it last failed';
@@ -104,7 +105,7 @@ COMMENT ON COLUMN lakehouse.file_status.rejected IS 'records rejected from it';
 COMMENT ON COLUMN lakehouse.file_status.attempts IS 'failed attempts in a row';
 COMMENT ON COLUMN lakehouse.file_status.sqlstate IS 'SQLSTATE of why it is failed, skipped or changed';
 COMMENT ON COLUMN lakehouse.file_status.error IS 'why it is failed, skipped or changed';
-COMMENT ON COLUMN lakehouse.file_status.retry_at IS 'when a continuous source tries it again';
+COMMENT ON COLUMN lakehouse.file_status.retry_at IS 'when a continuous source tries it again; infinity after max_attempts, until the file changes, or alter_source, resume_source or reingest_file is called';
 COMMENT ON COLUMN lakehouse.file_status.discovered IS 'when this version was first seen';
 COMMENT ON COLUMN lakehouse.file_status.loaded IS 'when it was loaded to the end';
 COMMENT ON COLUMN lakehouse.file_status.version IS 'version of the path: each that is loaded as a whole is a row of its own';

@@ -191,6 +191,25 @@ find_file_source(FunctionCallInfo fcinfo, char **path)
 	return source;
 }
 
+/*
+ * record_action keeps what the current user decided about a file; rows < 0 if
+ * none were concerned.
+ */
+static void
+record_action(const LhSource *source, const char *path, const char *action, int64 rows)
+{
+	static const Oid types[] = {INT4OID, TEXTOID, TEXTOID, INT8OID, OIDOID};
+	Datum		values[5] = {Int32GetDatum(source->source_id), CStringGetTextDatum(path),
+	CStringGetTextDatum(action), Int64GetDatum(rows), ObjectIdGetDatum(GetUserId())};
+	LhCatalog	catalog;
+
+	lh_catalog_begin(&catalog);
+	lh_catalog_run("INSERT INTO lakehouse.file_action (source_id, path, action, rows, role)"
+				   " VALUES ($1, $2, $3, $4, $5)",
+				   5, types, values, rows < 0 ? "   n " : NULL);
+	lh_catalog_end(&catalog);
+}
+
 static void
 refuse_unknown(const LhSource *source, const char *path)
 {
@@ -226,6 +245,7 @@ lakehouse_reingest_file(PG_FUNCTION_ARGS)
 	lh_catalog_end(&catalog);
 	if (!found)
 		refuse_unknown(source, path);
+	record_action(source, path, "reingest", -1);
 	PG_RETURN_VOID();
 }
 
@@ -255,6 +275,7 @@ lakehouse_skip_file(PG_FUNCTION_ARGS)
 					   " VALUES ($1, $2, 0, 'epoch', 0, 'skipped', $3)",
 					   3, types, values, NULL);
 	lh_catalog_end(&catalog);
+	record_action(source, path, "skip", -1);
 	if (!found)
 		ereport(NOTICE,
 				(errmsg("source \"%s\" has not seen a file \"%s\" yet", source->name, path),
@@ -287,6 +308,7 @@ lakehouse_undo_file(PG_FUNCTION_ARGS)
 	lh_identity_role(&identity, source->owner, "pg_catalog, pg_temp");
 	deleted = lh_file_take_back(source->source_id, path, 0);
 	lh_identity_restore(&identity);
+	record_action(source, path, "undo", deleted);
 	PG_RETURN_INT64(deleted);
 }
 

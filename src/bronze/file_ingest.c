@@ -44,7 +44,8 @@ static void check_server_owner(Oid server);
 static bool wait_for_files(FileIngest *ingest, long timeout_ms);
 static void take_file(FileBatch *batch, LhLedgerFile *file);
 static void put_off(LhLedgerFile *file, LhDescriptor *descriptor);
-static void set_aside_unopened(const LhLedgerFile *file, int error);
+static ErrorData *set_aside_unopened(const LhLedgerFile *file, int error);
+static bool enter_failure(FileBatch *batch, const LhLedgerFile *file, const ErrorData *error);
 
 /*
  * lh_file_source_validate checks the options without any file.
@@ -148,6 +149,7 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 	batch.files_left = lh_batch_files;
 	batch.rows_left = lh_batch_rows;
 	batch.bytes_left = (int64) lh_batch_bytes * 1024;
+	batch.loads_before = counts->loads;
 	batch.root = lh_file_root_open(source->server);
 	if (!lh_file_look(&batch))
 		batch.files_left = 0;	/* what was found is for all: commit it first */
@@ -225,15 +227,14 @@ take_file(FileBatch *batch, LhLedgerFile *file)
 	FileIngest *ingest = batch->ingest;
 	LhDescriptor *descriptor = lh_file_open(batch->root, file->path);
 	ErrorData  *error = NULL;
-	FileOutcome		outcome = OUTCOME_CHANGED;
+	FileOutcome outcome = OUTCOME_CHANGED;
 	bool		same;
 
 	batch->touched++;
 	if (descriptor == NULL)
 	{
-		set_aside_unopened(file, errno);
-		batch->counts->failed_files++;
 		outcome = OUTCOME_FAILED;
+		error = set_aside_unopened(file, errno);
 	}
 	else
 	{
@@ -243,13 +244,8 @@ take_file(FileBatch *batch, LhLedgerFile *file)
 		/* a look at hand is as good as one that was listed, unless it must settle */
 		if (same || (file->position == 0 && ingest->options.settle_us == 0))
 			outcome = lh_file_load(batch, file, descriptor, &error);
-		if (outcome == OUTCOME_FAILED)
-		{
-			lh_ledger_failed(file->file_id, file->attempts + 1, error->sqlerrcode,
-							 error->hint ? psprintf("%s (%s)", error->message, error->hint) : error->message);
-			batch->counts->failed_files++;
-		}
-		else if (batch->changed != NULL || (outcome == OUTCOME_CHANGED && file->position > 0 && !file->continues))
+		if (outcome != OUTCOME_FAILED &&
+			(batch->changed != NULL || (outcome == OUTCOME_CHANGED && file->position > 0 && !file->continues)))
 			lh_ledger_set_aside(file->file_id, "changed", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 								batch->changed ? batch->changed :
 								psprintf("the file changed after " INT64_FORMAT " bytes of it were loaded", file->position));
@@ -259,6 +255,10 @@ take_file(FileBatch *batch, LhLedgerFile *file)
 	}
 	if (outcome == OUTCOME_PART)
 		return;
+	if (error != NULL && !enter_failure(batch, file, error))
+		return;
+	if (outcome == OUTCOME_FAILED)
+		batch->counts->failed_files++;
 	/* what was set aside is to be looked up, should it come again */
 	if (outcome != OUTCOME_DONE)
 		lh_file_forget_known(ingest);
@@ -267,6 +267,34 @@ take_file(FileBatch *batch, LhLedgerFile *file)
 	ingest->cursor.mtime_ns = file->order_ns;
 	strlcpy(ingest->cursor_path, file->path, sizeof(ingest->cursor_path));
 	ingest->cursor.path = ingest->cursor_path;
+}
+
+/*
+ * enter_failure keeps why a file cannot be loaded, or stops the source if it is
+ * to.  False if the batch ends before the file: what it loaded so far commits,
+ * and the next one stops.
+ */
+static bool
+enter_failure(FileBatch *batch, const LhLedgerFile *file, const ErrorData *error)
+{
+	const LhFileOptions *options = &batch->ingest->options;
+
+	if (!options->stop_on_error)
+	{
+		lh_ledger_failed(file->file_id, file->attempts + 1, options->max_attempts, error->sqlerrcode,
+						 error->hint ? psprintf("%s (%s)", error->message, error->hint) : error->message);
+		return true;
+	}
+	if (batch->counts->loads > batch->loads_before)
+	{
+		batch->files_left = 0;
+		return false;
+	}
+	ereport(ERROR,
+			(errcode(error->sqlerrcode),
+			 errmsg("file \"%s\" cannot be loaded: %s", file->path, error->message),
+			 error->hint ? errhint("%s", error->hint)
+			 : errhint("Mend the file, leave it out with lakehouse.skip_file, or set the option \"on_file_error\" to \"continue\".")));
 }
 
 /*
@@ -282,12 +310,13 @@ put_off(LhLedgerFile *file, LhDescriptor *descriptor)
 }
 
 /*
- * set_aside_unopened enters why a file could not be opened.  What cannot become
- * better by waiting is skipped until it is another thing.
+ * set_aside_unopened tells why a file could not be opened.  What cannot become
+ * better by waiting is skipped until it is another thing; then NULL is returned.
  */
-static void
+static ErrorData *
 set_aside_unopened(const LhLedgerFile *file, int error)
 {
+	ErrorData  *failure;
 	const char *reason = NULL;
 	int			sqlstate = ERRCODE_WRONG_OBJECT_TYPE;
 
@@ -316,12 +345,15 @@ set_aside_unopened(const LhLedgerFile *file, int error)
 			break;
 	}
 	if (reason != NULL && file->position == 0)
+	{
 		lh_ledger_set_aside(file->file_id, "skipped", sqlstate, reason);
-	else
-		lh_ledger_failed(file->file_id, file->attempts + 1,
-						 error == EACCES || error == EPERM ? ERRCODE_INSUFFICIENT_PRIVILEGE :
-						 error == ENOENT ? ERRCODE_UNDEFINED_FILE : ERRCODE_IO_ERROR,
-						 psprintf("could not open file: %s", strerror(error)));
+		return NULL;
+	}
+	failure = palloc0(sizeof(ErrorData));
+	failure->sqlerrcode = error == EACCES || error == EPERM ? ERRCODE_INSUFFICIENT_PRIVILEGE :
+		error == ENOENT ? ERRCODE_UNDEFINED_FILE : ERRCODE_IO_ERROR;
+	failure->message = psprintf("could not open file: %s", strerror(error));
+	return failure;
 }
 
 static void

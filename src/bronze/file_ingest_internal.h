@@ -56,6 +56,7 @@ typedef struct FileBatch
 	bool	   *fillable;
 	LhFileMetadata *metadata;
 	const char *path;			/* of the file at hand */
+	LhInflate  *inflate;		/* the same, if it is compressed */
 	LhWriteCounts loaded;		/* of the file at hand, by earlier loads */
 	LhFileSchema *schema;
 	LhIngestCounts *counts;
@@ -63,6 +64,7 @@ typedef struct FileBatch
 	int64		rows_left;
 	int64		bytes_left;
 	int64		touched;		/* ledger entries that changed */
+	int64		loads_before;	/* loads of the run before this batch */
 	const char *changed;		/* why the file in hand cannot be continued */
 } FileBatch;
 

@@ -424,7 +424,8 @@ lh_ledger_next(int32 source_id, const LhLedgerCursor *cursor,
 						   "   AND (mtime_ns, path) OPERATOR(pg_catalog.>) ($2, $3)"
 						   "   AND (discovered OPERATOR(pg_catalog.<=) $4"
 						   "        OR (state OPERATOR(pg_catalog.<>) 'discovered' AND seen_size IS NULL))"
-						   "   AND (NOT $5 OR retry_at IS NULL OR retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp())"
+						   "   AND (retry_at IS NULL OR CASE WHEN $5 THEN retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
+						   "        ELSE retry_at OPERATOR(pg_catalog.<) 'infinity' END)"
 						   " ORDER BY mtime_ns, path LIMIT 1 FOR UPDATE SKIP LOCKED",
 						   5, types, values, NULL) > 0;
 	if (found)
@@ -585,10 +586,12 @@ lh_ledger_set_aside(int64 file_id, const char *state, int sqlstate, const char *
 }
 
 /*
- * lh_ledger_failed enters that a file could not be read, and when to try again.
+ * lh_ledger_failed enters that a file could not be read, and when to try again:
+ * after max_attempts (if that is not 0) only when a person says so, or when it
+ * is another file.
  */
 void
-lh_ledger_failed(int64 file_id, int32 attempts, int sqlstate, const char *error)
+lh_ledger_failed(int64 file_id, int32 attempts, int32 max_attempts, int sqlstate, const char *error)
 {
 	static const Oid types[] = {INT8OID, INT4OID, TEXTOID, TEXTOID, TIMESTAMPTZOID};
 	Datum		values[5];
@@ -598,7 +601,8 @@ lh_ledger_failed(int64 file_id, int32 attempts, int sqlstate, const char *error)
 	values[1] = Int32GetDatum(attempts);
 	values[2] = CStringGetTextDatum(unpack_sql_state(sqlstate));
 	values[3] = CStringGetTextDatum(error);
-	values[4] = TimestampTzGetDatum(GetCurrentTimestamp() + lh_backoff_us(attempts));
+	values[4] = TimestampTzGetDatum(max_attempts > 0 && attempts >= max_attempts ? DT_NOEND
+									: GetCurrentTimestamp() + lh_backoff_us(attempts));
 	begin(&catalog);
 	lh_catalog_run("UPDATE lakehouse.file SET state = 'failed', attempts = $2, sqlstate = $3, error = $4, retry_at = $5"
 				   " WHERE file_id OPERATOR(pg_catalog.=) $1",

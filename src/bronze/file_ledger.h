@@ -78,7 +78,8 @@ extern void lh_ledger_counts(const LhLedgerFile *file, int64 *rows, int64 *rejec
 extern void lh_ledger_progress(int64 file_id, const LhLedgerProgress *progress);
 extern void lh_ledger_seen_again(int64 file_id, int64 size, int64 mtime_ns);
 extern void lh_ledger_set_aside(int64 file_id, const char *state, int sqlstate, const char *error);
-extern void lh_ledger_failed(int64 file_id, int32 attempts, int sqlstate, const char *error);
+extern void lh_ledger_failed(int64 file_id, int32 attempts, int32 max_attempts, int sqlstate,
+							 const char *error);
 
 /* wait before the next attempt, with jitter: 1 s, 2 s, ... 10 min */
 extern int64 lh_backoff_us(int32 failures);

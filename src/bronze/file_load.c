@@ -198,7 +198,8 @@ copy_records(FileBatch *batch, LhReader *reader, int64 size, bool whole,
 		lh_reject_limit_check(&batch->ingest->limit, batch->path, batch->writer, &batch->loaded, false);
 		routine->tell(reader, &progress->position, &progress->line);
 		written = lh_writer_counts(batch->writer);
-		lh_progress_set(progress->position, written.rows, written.rejected);
+		lh_progress_set(batch->inflate ? lh_inflate_consumed(batch->inflate) : progress->position,
+						written.rows, written.rejected);
 		records_left -= records.count;
 		if (whole)
 			continue;
@@ -300,7 +301,8 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 	lh_writer_set_may_raise(batch->writer, routine->may_raise(reader) ||
 							lh_file_schema_rescues(batch->schema));
 	lh_file_metadata_begin(batch->metadata, &facts);
-	show_progress(&load, source, input.inflate == NULL ? input.size : -1);
+	batch->inflate = input.inflate;
+	show_progress(&load, source, input.size);
 	lh_writer_set_reject_use(batch->writer, batch->ingest->limit.use);
 	lh_writer_begin_load(batch->writer, load.load_id, file->file_id);
 	batch->path = file->path;

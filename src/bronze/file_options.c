@@ -22,6 +22,9 @@
 /* in the order of LhOnChange */
 static const char *const change_names[] = {"ignore", "error", "append_again", "replace", "tail", NULL};
 
+/* whether a file that cannot be loaded stops the source */
+static const char *const error_names[] = {"continue", "error", NULL};
+
 /*
  * choose reads an option that takes one of some names.
  */
@@ -45,6 +48,8 @@ lh_file_options_parse(Jsonb *options, bool continuous, LhFileOptions *result)
 	/* read by the scheduler */
 	(void) lh_options_int(options, "workers", 1, 1, MAX_SOURCE_WORKERS);
 	result->on_change = (LhOnChange) choose(options, "on_change", change_names);
+	result->stop_on_error = choose(options, "on_file_error", error_names) == 1;
+	result->max_attempts = (int32) lh_options_int(options, "max_attempts", 0, 1, INT_MAX);
 }
 
 /*
@@ -53,7 +58,7 @@ lh_file_options_parse(Jsonb *options, bool continuous, LhFileOptions *result)
 Jsonb *
 lh_file_reader_options(Jsonb *options)
 {
-	static const char *const ours[] = {"metadata", "on_change", "settle_ms", "workers"};
+	static const char *const ours[] = {"max_attempts", "metadata", "on_change", "on_file_error", "settle_ms", "workers"};
 	Datum		result = JsonbPGetDatum(options);
 
 	for (int i = 0; i < lengthof(ours); i++)

@@ -21,6 +21,8 @@ typedef struct LhFileOptions
 {
 	int64		settle_us;		/* how long a file must have been unchanged */
 	LhOnChange	on_change;
+	bool		stop_on_error;	/* a file that cannot be loaded stops the source */
+	int32		max_attempts;	/* then it is left alone; 0 = never */
 } LhFileOptions;
 
 /* raises 22023 for a value that cannot be */

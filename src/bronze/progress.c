@@ -196,7 +196,6 @@ lakehouse_running_loads(PG_FUNCTION_ARGS)
 		values[2] = Int64GetDatum(progress->file_id);
 		values[3] = Int64GetDatum(progress->load_id);
 		values[4] = Int64GetDatum(progress->size);
-		nulls[4] = progress->size < 0;
 		values[5] = Int64GetDatum(progress->first_position);
 		values[6] = Int64GetDatum(progress->position);
 		values[7] = Int64GetDatum(progress->rows);

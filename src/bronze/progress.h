@@ -15,9 +15,9 @@ typedef struct LhProgress
 	int32		source_id;
 	int64		file_id;
 	int64		load_id;
-	int64		size;			/* bytes of the file; -1 = not known (compressed) */
+	int64		size;			/* bytes of the file */
 	int64		first_position; /* where the load began */
-	int64		position;
+	int64		position;		/* bytes of the file, compressed or not */
 	int64		rows;
 	int64		rejected;
 	TimestampTz started;

@@ -363,6 +363,23 @@ check_kafka_definition(Definition *definition, TupleDesc tupdesc)
 }
 
 /*
+ * forget_failures lets what failed be tried again at once; the caller holds the
+ * catalog bracket.
+ */
+static void
+forget_failures(int32 source_id)
+{
+	static const Oid types[] = {INT4OID};
+	Datum		value = Int32GetDatum(source_id);
+
+	lh_catalog_run("UPDATE lakehouse.source_state SET failures = 0, sqlstate = NULL, error = NULL, retry_at = NULL"
+				   " WHERE source_id OPERATOR(pg_catalog.=) $1", 1, types, &value, NULL);
+	lh_catalog_run("UPDATE lakehouse.file SET retry_at = NULL, attempts = 0"
+				   " WHERE source_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'failed'",
+				   1, types, &value, NULL);
+}
+
+/*
  * store_definition inserts the source, or updates the one with the given id
  * (0 = none), and returns its id.
  */
@@ -401,11 +418,14 @@ store_definition(const Definition *definition, int32 source_id)
 		source_id = (int32) lh_catalog_int64(0, 1, 0);
 	}
 	else
+	{
 		lh_catalog_run("UPDATE lakehouse.source SET name = $1, owner = $2, server = $3, target = $5,"
 					   "  format = $6, path = $7, topics = $8, options = $9, trigger = $10"
 					   " WHERE source_id OPERATOR(pg_catalog.=) $12 AND kind OPERATOR(pg_catalog.=) $4"
 					   "   AND $11 IS NOT NULL",
 					   12, types, values, nulls);
+		forget_failures(source_id);
+	}
 	lh_catalog_end(&catalog);
 	return source_id;
 }
@@ -542,6 +562,8 @@ lakehouse_drop_source(PG_FUNCTION_ARGS)
 				   1, types, &value, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.file WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);
+	lh_catalog_run("DELETE FROM lakehouse.file_action WHERE source_id OPERATOR(pg_catalog.=) $1",
+				   1, types, &value, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.schema_change WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.kafka_offset WHERE source_id OPERATOR(pg_catalog.=) $1",
@@ -590,11 +612,7 @@ lakehouse_resume_source(PG_FUNCTION_ARGS)
 	lh_catalog_begin(&catalog);
 	lh_catalog_run("UPDATE lakehouse.source SET paused = NULL, home = $2"
 				   " WHERE source_id OPERATOR(pg_catalog.=) $1", 2, types, values, NULL);
-	lh_catalog_run("UPDATE lakehouse.source_state SET failures = 0, sqlstate = NULL, error = NULL, retry_at = NULL"
-				   " WHERE source_id OPERATOR(pg_catalog.=) $1", 1, types, values, NULL);
-	lh_catalog_run("UPDATE lakehouse.file SET retry_at = NULL, attempts = 0"
-				   " WHERE source_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'failed'",
-				   1, types, values, NULL);
+	forget_failures(source->source_id);
 	lh_catalog_end(&catalog);
 	PG_RETURN_VOID();
 }

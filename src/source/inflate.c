@@ -368,6 +368,12 @@ lh_inflate_read(LhInflate *inflate, int64 position, char *buffer, uint32 length)
 	return length;
 }
 
+int64
+lh_inflate_consumed(const LhInflate *inflate)
+{
+	return inflate->in_position - inflate->in_left;
+}
+
 void
 lh_inflate_close(LhInflate *inflate)
 {

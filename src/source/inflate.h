@@ -38,6 +38,9 @@ extern LhInflate *lh_inflate_open(int fd, const char *name, int64 size,
  */
 extern uint32 lh_inflate_read(LhInflate *inflate, int64 position, char *buffer, uint32 length);
 
+/* bytes of the compressed file that were read so far */
+extern int64 lh_inflate_consumed(const LhInflate *inflate);
+
 extern void lh_inflate_close(LhInflate *inflate);
 
 #endif							/* LH_INFLATE_H */
