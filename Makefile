@@ -70,9 +70,10 @@ test:
 check-asan:
 	@MAKELEVEL= MAKEFLAGS= SANITIZE=1 TESTS="$(or $(TESTS),test/sql/ test/pgtap/ test/isolation/ t/020_ t/021_)" bash test/run.sh
 
-# Kills sessions, workers and servers while files are loaded, 100 times.
+# Kills sessions, workers and servers while files are loaded, 100 times with
+# plain files and 100 times with random sources and files.
 kills:
-	@MAKELEVEL= MAKEFLAGS= LAKEHOUSE_KILLS=$${LAKEHOUSE_KILLS:-100} STEPS=tap TESTS=t/200_ bash test/run.sh
+	@MAKELEVEL= MAKEFLAGS= LAKEHOUSE_KILLS=$${LAKEHOUSE_KILLS:-100} STEP_LIMIT=$${STEP_LIMIT:-3600} STEPS=tap TESTS="t/200_ t/026_" bash test/run.sh
 
 # Random sources, files, batches and kills against a model, then kills, for
 # SOAK_SECONDS (1800) and 200 kills.

@@ -6,12 +6,14 @@
 # of the server. Each time rows, rejects and the ledger are those of the model,
 # so they do not depend on how the input was cut.
 #
-# LAKEHOUSE_RANDOM_SECONDS (45) says for how long; a case that fails is repeated
+# LAKEHOUSE_RANDOM_SECONDS (45) says for how long, LAKEHOUSE_KILLS for how many
+# kills at least ("make soak", "make kills"); a case that fails is repeated
 # alone by LAKEHOUSE_SEED and LAKEHOUSE_CASE.
 use strict;
 use warnings;
 
 use File::Path qw(make_path);
+use FindBin;
 use LakehouseTest;
 use PostgreSQL::Test::Utils;
 use RandomFiles;
@@ -19,7 +21,17 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 my $seed = seed();
-my $node = lakehouse_node('random', conf => <<'END');
+# in a build with fault points sessions die at these as well
+my %point;
+if ($ENV{LAKEHOUSE_FAULTS_PATH})
+{
+	for my $source (map { glob("$FindBin::RealBin/../../src/$_/*.c") } qw(bronze delta))
+	{
+		$point{$_} = 1 for grep { !/^(kafka|merge|replay)/ } slurp_file($source) =~ /LH_FAULT\("([^"]+)"\)/g;
+	}
+}
+my @points = sort keys %point;
+my $node = lakehouse_node('random', $ENV{LAKEHOUSE_FAULTS_PATH} ? (install_path => $ENV{LAKEHOUSE_FAULTS_PATH}) : (), conf => <<'END');
 log_min_messages = warning
 TimeZone = 'UTC'
 lakehouse.schema_lock_timeout = 100
@@ -28,6 +40,16 @@ my $landing = make_landing($node);
 my $scratch = PostgreSQL::Test::Utils::tempdir();
 my %packer = (gzip => 'gzip -nc', zstd => 'zstd -qc', lz4 => 'lz4 -qc', bzip2 => 'bzip2 -c');
 my %did;
+
+# kills counts what was killed
+my $killed = 0;
+
+sub kills
+{
+	$killed++;
+	$did{"killed $_[0]"}++;
+	return;
+}
 
 sub sql { return $node->safe_psql('postgres', $_[0]) }
 
@@ -228,15 +250,18 @@ sub run_in_pieces
 	my $kill = rand() < 0.4;
 	if ($kill)
 	{
-		my $pid;
+		my ($pid, $fault);
 		my $seen = -s $node->logfile;
-		my $session = LakehouseTest::start_session($node, "$set; SELECT lakehouse.run_source('$name')", \$pid);
+		$fault = $points[ int(rand(@points)) ] if @points && rand() < 0.6;
+		my $die = $fault ? "SET lakehouse.fault = '$fault:kill:" . (1 + int(rand(3))) . "'; " : '';
+		my $session = LakehouseTest::start_session($node, "$die$set; SELECT lakehouse.run_source('$name')", \$pid);
 		usleep(int(rand(60_000)));
-		my $hit = $pid && kill('KILL', $pid);
+		my $hit = !$fault && $pid && kill('KILL', $pid);
 		eval { $session->finish };
+		$hit ||= slurp_file($node->logfile, $seen) =~ /fault point "[^"]+" reached: kill/;
 		# it may have ended just before
 		wait_until(sub { slurp_file($node->logfile, $seen) =~ /reinitializing/ }, 2) && wait_restarted($node, $seen) if $hit;
-		$did{'killed sessions'}++ if $hit;
+		kills($fault ? "sessions at $fault" : 'sessions') if $hit;
 	}
 	sql("$set; SELECT lakehouse.run_source('$name')");
 	return;
@@ -255,7 +280,7 @@ sub work
 		{
 			kill_server($node);
 			start_again($node);
-			$did{'killed servers'}++;
+			kills('servers');
 			next;
 		}
 		my $pid;
@@ -269,7 +294,7 @@ sub work
 		usleep(int(rand(30_000)));
 		next unless $pid && kill('KILL', $pid);
 		wait_restarted($node, $seen) if wait_until(sub { slurp_file($node->logfile, $seen) =~ /reinitializing/ }, 2);
-		$did{'killed workers'}++;
+		kills('workers');
 	}
 	my $present = $versions =~ s/NAME/$name/r;
 	my $done = poll_value($node, <<"END", '0', 60);
@@ -314,6 +339,7 @@ sub random_case
 }
 
 my $end = time() + ($ENV{LAKEHOUSE_RANDOM_SECONDS} // 45);
+my $kills = $ENV{LAKEHOUSE_KILLS} // 0;
 my $cases = 0;
 my $failed = 0;
 if (defined $ENV{LAKEHOUSE_CASE})
@@ -322,7 +348,7 @@ if (defined $ENV{LAKEHOUSE_CASE})
 }
 else
 {
-	while (($cases < 10 || time() < $end) && $failed < 3)
+	while (($cases < 10 || time() < $end || $killed < $kills) && $failed < 3)
 	{
 		$failed++ unless random_case($cases++);
 	}
