@@ -9,6 +9,7 @@
 #include "bronze/progress.h"
 #include "delta/load.h"
 #include "guc.h"
+#include "outbox/outbox.h"
 #include "worker/worker.h"
 
 PG_MODULE_MAGIC;
@@ -21,5 +22,6 @@ _PG_init(void)
 	lh_guc_init();
 	lh_load_init();
 	lh_progress_init();
+	lh_outbox_init();
 	lh_worker_init();
 }

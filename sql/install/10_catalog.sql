@@ -198,8 +198,8 @@ CREATE TABLE lakehouse.flow (
     flow_id        integer PRIMARY KEY DEFAULT pg_catalog.nextval('lakehouse.flow_id_seq'),
     name           text NOT NULL UNIQUE,
     owner          regrole NOT NULL,
-    target         regclass NOT NULL,
-    mode           text NOT NULL CHECK (mode IN ('append', 'insert_only', 'upsert', 'scd1', 'aggregate', 'complete', 'sql')),
+    target         regclass NOT NULL,          -- kafka, upsert_kafka: lakehouse.outbox
+    mode           text NOT NULL CHECK (mode IN ('append', 'insert_only', 'upsert', 'scd1', 'aggregate', 'complete', 'sql', 'kafka', 'upsert_kafka')),
     query          text NOT NULL,
     keys           text[] NOT NULL DEFAULT '{}',
     sequence_by    text[] NOT NULL DEFAULT '{}',
@@ -210,6 +210,8 @@ CREATE TABLE lakehouse.flow (
     path           text NOT NULL,              -- search_path that the query was written under
     tombstones     regclass,                   -- scd1: keys that were deleted, with their sequence
     options        jsonb NOT NULL DEFAULT '{}',
+    server         name,                       -- kafka, upsert_kafka: where its messages go
+    topic          text,
     paused         text,
     created        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
@@ -248,6 +250,54 @@ CREATE TABLE lakehouse.flow_run (
     finished      timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 CREATE INDEX flow_run_flow ON lakehouse.flow_run (flow_id, run_id);
+
+-- ------------------------------------------------------------------ outbox
+-- What transactions want to be in Kafka, until the cluster has it. A batch is
+-- what one transaction has for one server in the name of one role; its
+-- commit_order is that in which transactions with common keys committed.
+CREATE SEQUENCE lakehouse.outbox_batch_id_seq;
+CREATE SEQUENCE lakehouse.outbox_commit_order_seq;
+CREATE TABLE lakehouse.outbox_batch (
+    batch_id      bigint PRIMARY KEY,
+    server        name NOT NULL,
+    owner         regrole NOT NULL,           -- who sends: whose user mapping is used
+    home          text NOT NULL,              -- as source.home: a copied database does not send it too
+    commit_order  bigint NOT NULL,
+    committed     timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX outbox_batch_order ON lakehouse.outbox_batch (server, owner, commit_order);
+
+CREATE SEQUENCE lakehouse.outbox_message_id_seq;
+CREATE TABLE lakehouse.outbox (
+    message_id    bigint NOT NULL DEFAULT pg_catalog.nextval('lakehouse.outbox_message_id_seq'),
+    batch_id      bigint NOT NULL,
+    topic         text NOT NULL,
+    "partition"   integer,                    -- NULL = by key
+    key           bytea,                      -- NULL = none, and in no order
+    key_hash      integer,                    -- of topic and key; NULL as the key
+    value         bytea,                      -- NULL = tombstone
+    headers       jsonb,
+    sqlstate      text,                       -- set: the cluster refused it; later ones of its key wait
+    error         text,
+    failed        timestamptz,
+    PRIMARY KEY (batch_id, message_id)
+);
+CREATE INDEX outbox_failed ON lakehouse.outbox (key_hash) WHERE sqlstate IS NOT NULL;
+
+-- What sending came to: of one topic, or of the whole server (topic '').
+CREATE TABLE lakehouse.outbox_state (
+    server        name NOT NULL,
+    owner         regrole NOT NULL,
+    topic         text NOT NULL,
+    sent          bigint NOT NULL DEFAULT 0,  -- acknowledged by the cluster
+    last_sent     timestamptz,
+    last_failure  timestamptz,
+    failures      integer NOT NULL DEFAULT 0, -- in a row
+    sqlstate      text,                       -- of the last failure while failures > 0
+    error         text,
+    retry_at      timestamptz,
+    PRIMARY KEY (server, owner, topic)
+);
 
 -- -------------------------------------------------------------------- jobs
 CREATE SEQUENCE lakehouse.job_id_seq AS integer;

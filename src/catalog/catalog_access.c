@@ -313,7 +313,7 @@ lh_catalog_home(void)
 static LOCKTAG
 object_tag(LhLockClass class, int32 id)
 {
-	static const char *const tables[] = {"source", "flow", "job"};
+	static const char *const tables[] = {"source", "flow", "job", "outbox", "outbox_state"};
 	Oid			namespace = get_namespace_oid("lakehouse", false);
 	Oid			relation = get_relname_relid(tables[class], namespace);
 	LOCKTAG		tag;
@@ -346,6 +346,22 @@ lh_catalog_lock_shared(LhLockClass class, int32 id)
 	LOCKTAG		tag = object_tag(class, id);
 
 	(void) LockAcquire(&tag, RowExclusiveLock, false, false);
+}
+
+bool
+lh_catalog_lock_session(LhLockClass class, int32 id)
+{
+	LOCKTAG		tag = object_tag(class, id);
+
+	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+void
+lh_catalog_unlock_session(LhLockClass class, int32 id)
+{
+	LOCKTAG		tag = object_tag(class, id);
+
+	(void) LockRelease(&tag, ExclusiveLock, true);
 }
 
 /*

@@ -52,11 +52,18 @@ typedef enum LhLockClass
 {
 	LH_LOCK_SOURCE,
 	LH_LOCK_FLOW,
-	LH_LOCK_JOB
+	LH_LOCK_JOB,
+	LH_LOCK_OUTBOX_KEY,			/* keys of messages that commit, by hash */
+	LH_LOCK_OUTBOX_SENDER		/* who sends the messages of one role to one server */
 } LhLockClass;
 
 extern bool lh_catalog_lock(LhLockClass class, int32 id, bool wait);
 extern void lh_catalog_lock_shared(LhLockClass class, int32 id);
+
+/* the same lock as lh_catalog_lock takes, but held by the session across
+ * transactions; both are to be called within one, taking it does not wait */
+extern bool lh_catalog_lock_session(LhLockClass class, int32 id);
+extern void lh_catalog_unlock_session(LhLockClass class, int32 id);
 
 /* privilege to act on what a role owns; raises 42501 */
 extern void lh_catalog_check_owner(Oid owner, const char *noun, const char *name);

@@ -24,6 +24,7 @@
 #include "utils/timestamp.h"
 
 #include "source/kafka_client_internal.h"
+#include "source/kafka_producer.h"
 #include "source/server.h"
 
 /* bytes that librdkafka may read ahead (kB) */
@@ -44,7 +45,9 @@ typedef struct Closing
 
 static LhKafka *open_clients = NULL;
 
-static rd_kafka_conf_t *make_conf(List *properties, LhKafka *kafka);
+static LhKafka *open_client(List *properties, MemoryContext context, rd_kafka_type_t type);
+static rd_kafka_conf_t *make_conf(List *properties, LhKafka *kafka, rd_kafka_type_t type);
+static const char *set_own(rd_kafka_conf_t *conf, const char *const own[][2]);
 static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque);
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text);
 static void close_at_exit(int code, Datum arg);
@@ -68,10 +71,25 @@ lh_kafka_check_property(const char *name, const char *value, char *message, Size
 }
 
 /*
- * lh_kafka_open makes a client; see the header.
+ * lh_kafka_open makes a client that reads; see the header.
  */
 LhKafka *
 lh_kafka_open(List *properties, MemoryContext context)
+{
+	return open_client(properties, context, RD_KAFKA_CONSUMER);
+}
+
+/*
+ * lh_kafka_open_producer makes a client that sends; see kafka_producer.h.
+ */
+LhKafka *
+lh_kafka_open_producer(List *properties, MemoryContext context)
+{
+	return open_client(properties, context, RD_KAFKA_PRODUCER);
+}
+
+static LhKafka *
+open_client(List *properties, MemoryContext context, rd_kafka_type_t type)
 {
 	static bool registered = false;
 	MemoryContextCallback *callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
@@ -88,8 +106,8 @@ lh_kafka_open(List *properties, MemoryContext context)
 				(errcode_for_file_access(),
 				 errmsg("could not create a pipe for the Kafka client: %m")));
 	}
-	conf = make_conf(properties, kafka);
-	kafka->rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, message, sizeof(message));
+	conf = make_conf(properties, kafka, type);
+	kafka->rk = rd_kafka_new(type, conf, message, sizeof(message));
 	if (kafka->rk == NULL)
 	{
 		char		text[320];
@@ -120,28 +138,62 @@ lh_kafka_open(List *properties, MemoryContext context)
 	return kafka;
 }
 
+/* what we set ourselves, whatever the user says; the last entry is empty */
+static const char *const own_settings[][2] = {
+	{"allow.auto.create.topics", "false"},
+	{"topic.metadata.refresh.interval.ms", "30000"},
+	{"log.queue", "true"},
+	{"log_level", "4"},
+	{NULL, NULL}
+};
+
+static const char *const consumer_settings[][2] = {
+	{"enable.auto.commit", "false"},
+	{"enable.auto.offset.store", "false"},
+	{"isolation.level", "read_committed"},
+	{"enable.partition.eof", "true"},
+	{"check.crcs", "true"},
+	{"queued.min.messages", CppAsString2(AHEAD_MESSAGES)},
+	{"queued.max.messages.kbytes", CppAsString2(AHEAD_KBYTES)},
+	{"auto.offset.reset", "error"},
+	{"auto.commit.enable", "false"},
+	{NULL, NULL}
+};
+
+/* the partition of a key is the one that Java's clients choose */
+static const char *const producer_settings[][2] = {
+	{"enable.idempotence", "true"},
+	{"partitioner", "murmur2_random"},
+	{"message.timeout.ms", "60000"},
+	{NULL, NULL}
+};
+
+/*
+ * set_own returns the name of a setting that librdkafka refuses, or NULL.  Those
+ * of topics go to the default for topics.
+ */
+static const char *
+set_own(rd_kafka_conf_t *conf, const char *const own[][2])
+{
+	char		message[512];
+
+	for (int i = 0; own[i][0] != NULL; i++)
+	{
+		if (rd_kafka_conf_set(conf, own[i][0], own[i][1],
+							  message, sizeof(message)) != RD_KAFKA_CONF_OK)
+			return own[i][0];
+	}
+	return NULL;
+}
+
 /*
  * make_conf sets the user's properties, then ours, which win.  Raises before
  * anything but the configuration and the pipe exists.
  */
 static rd_kafka_conf_t *
-make_conf(List *properties, LhKafka *kafka)
+make_conf(List *properties, LhKafka *kafka, rd_kafka_type_t type)
 {
-	static const char *const own[][2] = {
-		{"enable.auto.commit", "false"},
-		{"enable.auto.offset.store", "false"},
-		{"isolation.level", "read_committed"},
-		{"enable.partition.eof", "true"},
-		{"check.crcs", "true"},
-		{"queued.min.messages", CppAsString2(AHEAD_MESSAGES)},
-		{"queued.max.messages.kbytes", CppAsString2(AHEAD_KBYTES)},
-		{"allow.auto.create.topics", "false"},
-		{"topic.metadata.refresh.interval.ms", "30000"},
-		{"log.queue", "true"},
-		{"log_level", "4"}
-	};
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
-	rd_kafka_topic_conf_t *topic_conf = rd_kafka_topic_conf_new();
 	const char *failed = NULL;
 	char		message[512];
 	ListCell   *cell;
@@ -165,18 +217,12 @@ make_conf(List *properties, LhKafka *kafka)
 	}
 	/* versions that lack it need wake_brokers */
 	rd_kafka_conf_set(conf, "fetch.queue.backoff.ms", "5", message, sizeof(message));
-	for (int i = 0; i < lengthof(own); i++)
-	{
-		if (rd_kafka_conf_set(conf, own[i][0], own[i][1],
-							  message, sizeof(message)) != RD_KAFKA_CONF_OK)
-			failed = own[i][0];
-	}
-	if (rd_kafka_topic_conf_set(topic_conf, "auto.offset.reset", "error",
-								message, sizeof(message)) != RD_KAFKA_CONF_OK ||
-		rd_kafka_topic_conf_set(topic_conf, "auto.commit.enable", "false",
-								message, sizeof(message)) != RD_KAFKA_CONF_OK)
-		failed = "auto.offset.reset";
-	rd_kafka_conf_set_default_topic_conf(conf, topic_conf);
+	if (failed == NULL)
+		failed = set_own(conf, own_settings);
+	if (failed == NULL)
+		failed = set_own(conf, type == RD_KAFKA_CONSUMER ? consumer_settings : producer_settings);
+	if (type == RD_KAFKA_PRODUCER)
+		rd_kafka_conf_set_dr_msg_cb(conf, lh_kafka_on_delivery);
 	rd_kafka_conf_set_error_cb(conf, on_error);
 	rd_kafka_conf_set_log_cb(conf, on_log);
 	rd_kafka_conf_set_opaque(conf, kafka);
@@ -308,9 +354,12 @@ run_closing(void *arg)
 	Closing    *closing = arg;
 	LhKafka    *kafka = closing->kafka;
 
+	if (rd_kafka_type(kafka->rk) == RD_KAFKA_PRODUCER)
+		rd_kafka_purge(kafka->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+					   RD_KAFKA_PURGE_F_NON_BLOCKING);
 	for (int t = 0; t < kafka->topic_count; t++)
 	{
-		LhKafkaTopic	   *topic = kafka->topics[t];
+		LhKafkaTopic *topic = kafka->topics[t];
 
 		for (int p = 0; p < topic->partitions; p++)
 		{
@@ -340,6 +389,7 @@ free_client(LhKafka *kafka)
 	close(kafka->wake[1]);
 	free(kafka->topics);
 	free(kafka->taken);
+	lh_kafka_forget_sending(kafka);
 	free(kafka->username);
 	if (kafka->password != NULL)
 		explicit_bzero(kafka->password, strlen(kafka->password));

@@ -42,6 +42,7 @@ struct LhKafka
 	bool		drained;		/* less than half of the read-ahead is left */
 	rd_kafka_message_t **taken; /* room for lh_kafka_take */
 	int			taken_size;
+	struct LhKafkaSending *sending; /* producer: what is under way, or NULL */
 
 	/* what the callbacks remembered */
 	bool		down;			/* no broker can be reached */
@@ -57,6 +58,10 @@ struct LhKafka
 
 /* the topic of that name, made if it is not known; raises for an impossible name */
 extern LhKafkaTopic *lh_kafka_find_topic(LhKafka *kafka, const char *name);
+
+/* producer: librdkafka tells what became of a message; frees what is kept of it */
+extern void lh_kafka_on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message, void *opaque);
+extern void lh_kafka_forget_sending(LhKafka *kafka);
 
 /* makes the queue that all partitions are read from */
 extern void lh_kafka_make_queue(LhKafka *kafka);

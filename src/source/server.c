@@ -30,6 +30,9 @@
 #include "source/kafka_client.h"
 #include "source/server.h"
 
+/* librdkafka's default of message.max.bytes */
+#define DEFAULT_MESSAGE_LIMIT 1000000
+
 /* Which catalog a property belongs to. */
 typedef enum PropertyPlace
 {
@@ -50,13 +53,16 @@ static const Property properties[] = {
 	{"broker.address.ttl", IN_SERVER, false},
 	{"client.id", IN_SERVER, false},
 	{"client.rack", IN_SERVER, false},
+	{"compression.codec", IN_SERVER, false},
 	{"connections.max.idle.ms", IN_SERVER, false},
 	{"enable.ssl.certificate.verification", IN_SERVER, false},
 	{"fetch.error.backoff.ms", IN_SERVER, false},
 	{"fetch.max.bytes", IN_SERVER, false},
 	{"fetch.min.bytes", IN_SERVER, false},
 	{"fetch.wait.max.ms", IN_SERVER, false},
+	{"linger.ms", IN_SERVER, false},
 	{"max.partition.fetch.bytes", IN_SERVER, false},
+	{"message.max.bytes", IN_SERVER, false},
 	{"metadata.max.age.ms", IN_SERVER, false},
 	{"receive.message.max.bytes", IN_SERVER, false},
 	{"reconnect.backoff.max.ms", IN_SERVER, false},
@@ -107,6 +113,8 @@ static const struct
 	{"enable.auto.", "The extension sets it itself: positions are kept in lakehouse.kafka_offset."},
 	{"auto.", "The extension sets it itself: positions are kept in lakehouse.kafka_offset."},
 	{"offset.", "The extension sets it itself: positions are kept in lakehouse.kafka_offset."},
+	{"enable.idempotence", "The extension sets it itself."},
+	{"transactional.", "Messages are sent from an outbox, without transactions of Kafka."},
 	{"group.", "The extension reads without a consumer group."},
 	{"session.timeout.", "The extension reads without a consumer group."},
 	{"heartbeat.", "The extension reads without a consumer group."},
@@ -495,6 +503,24 @@ lh_server_directory(Oid server)
 	return result;
 }
 
+void
+lh_server_check_kafka(Oid server)
+{
+	lh_server_check_usage(server);
+	if (!lh_server_is_kafka(server))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" is no Kafka cluster", GetForeignServer(server)->servername)));
+}
+
+int64
+lh_server_message_limit(Oid server)
+{
+	const char *value = option_value(GetForeignServer(server)->options, "message.max.bytes");
+
+	return value ? pg_strtoint64(value) : DEFAULT_MESSAGE_LIMIT;
+}
+
 /*
  * lh_server_kafka_properties returns what a connection needs.
  */
@@ -504,11 +530,7 @@ lh_server_kafka_properties(Oid server, Oid role)
 	ForeignServer *definition = GetForeignServer(server);
 	List	   *result = NIL;
 
-	lh_server_check_usage(server);
-	if (!lh_server_is_kafka(server))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" is no Kafka cluster", definition->servername)));
+	lh_server_check_kafka(server);
 	check_security(definition->options);
 	append_properties(&result, definition->options, IN_SERVER);
 	append_properties(&result, user_mapping_options(server, role), IN_USER_MAPPING);

@@ -29,6 +29,13 @@ extern void lh_server_check_usage(Oid server);
  */
 extern char *lh_server_directory(Oid server);
 
+/* raises 42809 unless the server is a Kafka cluster, 42501 unless the current
+ * user may use it */
+extern void lh_server_check_kafka(Oid server);
+
+/* bytes that a message for a Kafka cluster may have, as its options say */
+extern int64 lh_server_message_limit(Oid server);
+
 /*
  * Properties for a connection to a lakehouse_kafka server as "role": the
  * server's options and those of the role's user mapping (or PUBLIC's), a list

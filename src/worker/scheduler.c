@@ -31,6 +31,7 @@
 #include "flow/flow.h"
 #include "guc.h"
 #include "job/job.h"
+#include "outbox/outbox.h"
 #include "worker/worker.h"
 
 /* without a wake-up the next pass comes after this */
@@ -76,6 +77,7 @@ static BackOff *find_back_off(LhWorkerKind kind, int64 object);
 static bool start(Pass *pass, const LhWorkerConfig *config, int places);
 static LhSlot *find_slot(const Pass *pass, LhWorkerKind kind, int64 object, int *index);
 static void serve_flows(Pass *pass);
+static void serve_outbox(Pass *pass);
 static void serve_jobs(Pass *pass);
 static void try_serve_run(Pass *pass, int64 run_id, bool *known);
 static void serve_run(Pass *pass, int64 run_id, bool *known);
@@ -187,6 +189,7 @@ do_pass(void)
 	next_due = DT_NOEND;
 	review_slots(&pass);
 	serve_flows(&pass);
+	serve_outbox(&pass);
 	serve_jobs(&pass);
 	serve_sources(&pass);
 	show_waiting(&pass);
@@ -387,6 +390,53 @@ serve_flows(Pass *pass)
 		strlcpy(config.name, GetUserNameFromId(config.role, false), sizeof(config.name));
 		lh_worker_commit();
 		start(pass, &config, lh_max_workers);
+	}
+}
+
+/* ------------------------------------------------------------------- outbox */
+
+/*
+ * serve_outbox starts a worker for each pair of server and role that has
+ * messages to send and no worker.
+ */
+static void
+serve_outbox(Pass *pass)
+{
+	ListCell   *cell;
+	List	   *due;
+
+	lh_worker_begin("outbox");
+	due = lh_outbox_due();
+	foreach(cell, due)
+	{
+		LhOutboxPair *pair = lfirst(cell);
+		char	   *obstacle = login_obstacle(pair->owner);
+
+		if (!OidIsValid(pair->server))
+			lh_outbox_failed(pair->server_name, pair->owner, NULL, ERRCODE_UNDEFINED_OBJECT,
+							 psprintf("server \"%s\" does not exist", pair->server_name));
+		else if (obstacle != NULL)
+			lh_outbox_failed(pair->server_name, pair->owner, NULL,
+							 ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, obstacle);
+		else
+			continue;
+		due = foreach_delete_current(due, cell);
+	}
+	lh_worker_commit();
+
+	foreach(cell, due)
+	{
+		LhOutboxPair *pair = lfirst(cell);
+		LhWorkerConfig config = {0};
+		int			index;
+
+		config.kind = LH_WORKER_OUTBOX;
+		config.database = MyDatabaseId;
+		config.role = pair->owner;
+		config.object = lh_outbox_object(pair->server, pair->owner);
+		strlcpy(config.name, pair->server_name, sizeof(config.name));
+		if (find_slot(pass, LH_WORKER_OUTBOX, config.object, &index) == NULL)
+			start(pass, &config, lh_max_workers);
 	}
 }
 
@@ -715,9 +765,9 @@ show_waiting(const Pass *pass)
 	for (int kind = 0; kind < lengthof(pass->waiting); kind++)
 		total += pass->waiting[kind];
 	if (total > 0)
-		snprintf(note, sizeof(note), "no worker free for %d workers of sources, %d owners of flows, %d tasks",
+		snprintf(note, sizeof(note), "no worker free for %d workers of sources, %d owners of flows, %d senders, %d tasks",
 				 pass->waiting[LH_WORKER_SOURCE], pass->waiting[LH_WORKER_FLOW],
-				 pass->waiting[LH_WORKER_TASK]);
+				 pass->waiting[LH_WORKER_OUTBOX], pass->waiting[LH_WORKER_TASK]);
 	lh_slot_set_note(note);
 	if (total > 0 && !shown)
 		ereport(LOG,

@@ -411,6 +411,35 @@ lh_wake_source(Oid database, int64 source_id)
 }
 
 /*
+ * lh_wake_outbox wakes the worker that sends for a pair of server and role, or
+ * the scheduler if there is none.
+ */
+void
+lh_wake_outbox(Oid database, int64 object)
+{
+	Latch	   *latch = NULL;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		LhSlot	   *slot = &shared->slots[i];
+
+		if (slot->state != LH_SLOT_ALIVE || slot->config.database != database)
+			continue;
+		if (slot->config.kind == LH_WORKER_OUTBOX && slot->config.object == object)
+		{
+			latch = slot->latch;
+			break;
+		}
+		if (slot->config.kind == LH_WORKER_SCHEDULER)
+			latch = slot->latch;
+	}
+	if (latch != NULL)
+		SetLatch(latch);
+	LWLockRelease(shared->lock);
+}
+
+/*
  * lh_source_busy tells whether all workers of the source with a smaller number
  * are at work, and have been for some time.
  */

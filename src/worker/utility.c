@@ -22,6 +22,7 @@
 #include "compat.h"
 #include "delta/load.h"
 #include "job/job.h"
+#include "outbox/outbox.h"
 #include "worker/worker.h"
 
 static ProcessUtility_hook_type previous_utility = NULL;
@@ -148,6 +149,13 @@ load_committed(void)
 		lh_wake_workers(MyDatabaseId, false);
 }
 
+static void
+outbox_committed(Oid server, Oid owner)
+{
+	if (lh_shmem_available())
+		lh_wake_outbox(MyDatabaseId, lh_outbox_object(server, owner));
+}
+
 /*
  * lh_utility_init installs the hooks of a server that has workers.
  */
@@ -158,5 +166,6 @@ lh_utility_init(void)
 	ProcessUtility_hook = process_utility;
 	RegisterXactCallback(at_transaction_end, NULL);
 	lh_load_committed_hook = load_committed;
+	lh_outbox_committed_hook = outbox_committed;
 	lh_job_has_workers = true;
 }

@@ -16,6 +16,7 @@ typedef enum LhWorkerKind
 	LH_WORKER_SCHEDULER,		/* of one database, started by the launcher */
 	LH_WORKER_SOURCE,			/* reads one continuous source */
 	LH_WORKER_FLOW,				/* runs the due flows of one owner */
+	LH_WORKER_OUTBOX,			/* sends the messages of one role to one server */
 	LH_WORKER_TASK				/* executes one attempt of a task */
 } LhWorkerKind;
 
@@ -25,12 +26,12 @@ typedef struct LhWorkerConfig
 	LhWorkerKind kind;
 	Oid			database;
 	Oid			role;			/* to log in as; InvalidOid = bootstrap superuser */
-	int64		object;			/* source_id, owner of flows, run_id */
+	int64		object;			/* source_id, owner of flows, lh_outbox_object, run_id */
 	int64		version;		/* source: xmin of its row; other: 0 */
 	int			attempt;		/* task only */
 	int			worker;			/* source only: number of the worker, from 0 */
 	int			workers;		/* source only: how many read it together */
-	char		name[128];		/* for people: source, owner, job */
+	char		name[128];		/* for people: source, owner, job; outbox: server */
 	char		task_key[104];	/* task only */
 } LhWorkerConfig;
 
@@ -82,6 +83,7 @@ extern LhSlot *lh_slots_copy(int *count);
 extern void lh_wake_launcher(void);
 extern void lh_wake_workers(Oid database, bool jobs_only);
 extern void lh_wake_source(Oid database, int64 source_id);
+extern void lh_wake_outbox(Oid database, int64 object);
 extern bool lh_source_busy(const LhWorkerConfig *config);
 extern void lh_launcher_attach(void);
 extern void lh_request_probe(Oid database);
@@ -104,7 +106,12 @@ extern void lh_worker_commit(void);
 extern void lh_scheduler_run(const LhWorkerConfig *config);
 extern void lh_source_run(const LhWorkerConfig *config);
 extern void lh_flow_worker_run(const LhWorkerConfig *config);
+extern void lh_outbox_worker_run(const LhWorkerConfig *config);
 extern void lh_task_run(const LhWorkerConfig *config);
+
+/* what an outbox worker is told apart by */
+#define lh_outbox_object(server, owner) \
+	((int64) (((uint64) (server) << 32) | (uint32) (owner)))
 
 /* utility.c */
 extern void lh_utility_init(void);

@@ -77,7 +77,7 @@ SELECT p, r.state, r.message, r.detail, r.hint FROM unnest(ARRAY[
 	'metadata.broker.list', 'sasl.mechanisms', 'Bootstrap.Servers', 'CLIENT.ID', ' client.id', 'client.id ',
 	'PLUGIN.LIBRARY.PATHS', 'Ssl.Ca.Location', 'topic.auto.offset.reset',
 	-- callbacks and producers
-	'error_cb', 'socket_cb', 'opaque', 'default_topic_conf', 'transactional.id', 'acks', 'linger.ms',
+	'error_cb', 'socket_cb', 'opaque', 'default_topic_conf', 'transactional.id', 'acks', 'partitioner',
 	-- in the wrong place
 	'sasl.password', 'sasl.username', 'ssl.key.pem', 'ssl.key.password', 'ssl.certificate.pem',
 	-- not known at all

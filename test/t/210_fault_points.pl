@@ -32,6 +32,14 @@ for my $name (grep { /^replay-/ } sort keys %point)
 	delete $point{$name};
 }
 
+# nor does anything put messages into the outbox by itself
+my $outbox = slurp_file("$FindBin::RealBin/033_outbox_faults.pl");
+for my $name (grep { /^outbox-/ } sort keys %point)
+{
+	like($outbox, qr/\b\Q$name\E\b/, "$name: reached by 033_outbox_faults.pl");
+	delete $point{$name};
+}
+
 my $partitions = 2;
 my $broker = start_broker("numbers:$partitions");
 my $node = lakehouse_node('faults', install_path => $path, conf => "include_if_exists = 'fault.conf'\n");
