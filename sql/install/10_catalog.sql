@@ -51,8 +51,8 @@ CREATE TABLE lakehouse.file (
     seen_mtime_ns bigint,
     state         text NOT NULL CHECK (state IN ('discovered', 'loading', 'loaded', 'failed', 'skipped', 'changed', 'superseded', 'replaced', 'undone')),
     replaces      boolean NOT NULL DEFAULT false, -- rows of earlier versions go when this one is loaded
-    "position"    bigint NOT NULL DEFAULT 0,  -- bytes already loaded (resume position)
-    line          bigint NOT NULL DEFAULT 0,  -- lines already loaded
+    "position"    bigint NOT NULL DEFAULT 0,  -- bytes loaded, or on the list of ranges (resume position)
+    line          bigint NOT NULL DEFAULT 0,  -- lines of these
     header        text,                       -- CSV header line of a file that is loaded in parts
     rows          bigint NOT NULL DEFAULT 0,
     rejected      bigint NOT NULL DEFAULT 0,
@@ -67,6 +67,18 @@ CREATE TABLE lakehouse.file (
 CREATE UNIQUE INDEX file_path ON lakehouse.file (source_id, path) WHERE ended IS NULL;
 CREATE INDEX file_ended ON lakehouse.file (source_id, path, version) WHERE ended IS NOT NULL;
 CREATE INDEX file_waiting ON lakehouse.file (source_id, mtime_ns, path) WHERE state IN ('discovered', 'loading', 'failed');
+
+-- Ranges of large files that workers who share a source load side by side: what
+-- of the bytes before "position" of the file is not loaded yet.
+CREATE TABLE lakehouse.file_range (
+    source_id      integer NOT NULL,
+    file_id        bigint NOT NULL,
+    first_position bigint NOT NULL,           -- bytes [first, last): both are record boundaries
+    last_position  bigint NOT NULL,
+    line           bigint NOT NULL,           -- lines before the first byte
+    header         text,                      -- CSV header line, or where the read of another format stands
+    PRIMARY KEY (source_id, file_id, first_position)
+);
 
 -- What sources changed of their targets.
 CREATE SEQUENCE lakehouse.schema_change_id_seq;

@@ -37,7 +37,11 @@ SELECT s.source_id, s.name, s.owner, s.server, s.kind,
   LEFT JOIN LATERAL (SELECT
          pg_catalog.count(*) FILTER (WHERE state OPERATOR(pg_catalog.=) ANY ('{discovered,loading}')) AS waiting_files,
          COALESCE(pg_catalog.sum(size OPERATOR(pg_catalog.-) "position")
-           FILTER (WHERE state OPERATOR(pg_catalog.=) ANY ('{discovered,loading}')), 0) AS waiting_bytes,
+           FILTER (WHERE state OPERATOR(pg_catalog.=) ANY ('{discovered,loading}')), 0)
+           OPERATOR(pg_catalog.+) (SELECT COALESCE(pg_catalog.sum(g.last_position OPERATOR(pg_catalog.-) g.first_position), 0)
+                                     FROM lakehouse.file_range g JOIN lakehouse.file w USING (file_id)
+                                    WHERE g.source_id OPERATOR(pg_catalog.=) s.source_id
+                                      AND w.state OPERATOR(pg_catalog.=) 'loading') AS waiting_bytes,
          pg_catalog.count(*) FILTER (WHERE state OPERATOR(pg_catalog.=) 'failed') AS failed_files,
          pg_catalog.count(*) FILTER (WHERE state OPERATOR(pg_catalog.=) 'changed') AS changed_files,
          pg_catalog.count(*) FILTER (WHERE state OPERATOR(pg_catalog.=) 'skipped') AS skipped_files,
@@ -85,11 +89,15 @@ COMMENT ON COLUMN lakehouse.source_status.error IS 'message of the last failure 
 COMMENT ON COLUMN lakehouse.source_status.retry_at IS 'not tried again by a worker before this time';
 
 CREATE VIEW lakehouse.file_status WITH (security_barrier) AS
-SELECT s.name AS source, f.file_id, f.path, f.state, f.size, f.mtime, f."position", f.line,
+SELECT s.name AS source, f.file_id, f.path, f.state, f.size, f.mtime,
+       (f."position" OPERATOR(pg_catalog.-) g.bytes)::bigint AS "position", f.line,
        f.rows, f.rejected, f.attempts, f.sqlstate, f.error, f.retry_at, f.discovered, f.loaded,
        f.version, f.hash, f.ended
   FROM lakehouse.file f
   JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) f.source_id
+ CROSS JOIN LATERAL (SELECT COALESCE(pg_catalog.sum(last_position OPERATOR(pg_catalog.-) first_position), 0) AS bytes
+                       FROM lakehouse.file_range
+                      WHERE source_id OPERATOR(pg_catalog.=) f.source_id AND file_id OPERATOR(pg_catalog.=) f.file_id) g
  WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW lakehouse.file_status IS 'files of the sources that the current role owns, or of all for members of pg_monitor';
 COMMENT ON COLUMN lakehouse.file_status.source IS 'name of the source';
@@ -99,7 +107,7 @@ COMMENT ON COLUMN lakehouse.file_status.state IS 'discovered (waits), loading (a
 COMMENT ON COLUMN lakehouse.file_status.size IS 'bytes, of the version that was or will be loaded';
 COMMENT ON COLUMN lakehouse.file_status.mtime IS 'modification time of that version (microseconds)';
 COMMENT ON COLUMN lakehouse.file_status."position" IS 'bytes loaded so far';
-COMMENT ON COLUMN lakehouse.file_status.line IS 'lines loaded so far';
+COMMENT ON COLUMN lakehouse.file_status.line IS 'lines loaded so far; while several workers load a large file, those loaded or begun';
 COMMENT ON COLUMN lakehouse.file_status.rows IS 'rows stored from it';
 COMMENT ON COLUMN lakehouse.file_status.rejected IS 'records rejected from it';
 COMMENT ON COLUMN lakehouse.file_status.attempts IS 'failed attempts in a row';
@@ -109,7 +117,7 @@ COMMENT ON COLUMN lakehouse.file_status.retry_at IS 'when a continuous source tr
 COMMENT ON COLUMN lakehouse.file_status.discovered IS 'when this version was first seen';
 COMMENT ON COLUMN lakehouse.file_status.loaded IS 'when it was loaded to the end';
 COMMENT ON COLUMN lakehouse.file_status.version IS 'version of the path: each that is loaded as a whole is a row of its own';
-COMMENT ON COLUMN lakehouse.file_status.hash IS 'hash of the first "position" bytes; NULL if nothing was loaded';
+COMMENT ON COLUMN lakehouse.file_status.hash IS 'hash of the bytes loaded so far; while several workers load a large file, of those loaded or begun; NULL if nothing was loaded';
 COMMENT ON COLUMN lakehouse.file_status.ended IS 'when a later version took its place; NULL for the present one';
 
 CREATE VIEW lakehouse.load_status WITH (security_barrier) AS

@@ -33,14 +33,14 @@ COMMENT ON COLUMN lakehouse.load_progress.source IS 'source';
 COMMENT ON COLUMN lakehouse.load_progress.path IS 'file; NULL while the transaction that found it is the one that loads it';
 COMMENT ON COLUMN lakehouse.load_progress.load_id IS 'number that the load will have';
 COMMENT ON COLUMN lakehouse.load_progress.started IS 'when the load began';
-COMMENT ON COLUMN lakehouse.load_progress.size IS 'bytes of the file';
+COMMENT ON COLUMN lakehouse.load_progress.size IS 'bytes of the file; of a range of a large file that several workers load, the byte where it ends';
 COMMENT ON COLUMN lakehouse.load_progress."position" IS 'byte of the file that is reached, compressed or not';
 COMMENT ON COLUMN lakehouse.load_progress.bytes IS 'bytes that this load has read';
 COMMENT ON COLUMN lakehouse.load_progress.rows IS 'rows that this load has written';
 COMMENT ON COLUMN lakehouse.load_progress.rejected IS 'records that this load has rejected';
 COMMENT ON COLUMN lakehouse.load_progress.bytes_per_second IS 'bytes read each second since it began';
 COMMENT ON COLUMN lakehouse.load_progress.rows_per_second IS 'rows written each second since it began';
-COMMENT ON COLUMN lakehouse.load_progress.time_left IS 'estimate until the end of the file, at that speed; NULL if nothing was read yet';
+COMMENT ON COLUMN lakehouse.load_progress.time_left IS 'estimate until "size" is reached, at that speed; NULL if nothing was read yet';
 
 CREATE VIEW lakehouse.cloud_files_state WITH (security_barrier) AS
 SELECT f.path, f.size, f.mtime AS create_time, f.discovered AS discovery_time,
@@ -53,7 +53,7 @@ SELECT f.path, f.size, f.mtime AS create_time, f.discovered AS discovery_time,
             WHEN f.state OPERATOR(pg_catalog.=) ANY ('{failed,skipped}')
                  THEN CASE WHEN f.sqlstate OPERATOR(pg_catalog.=) '58P01' THEN 'SKIPPED_MISSING' ELSE 'SKIPPED_CORRUPTED' END
             ELSE 'INGESTED' END AS ingestion_state,
-       f.state, f.rows, f.rejected, f."position" AS bytes, f.attempts,
+       f.state, f.rows, f.rejected, (f."position" OPERATOR(pg_catalog.-) g.bytes)::bigint AS bytes, f.attempts,
        f.sqlstate, f.error AS last_error, f.retry_at, l.load_id AS batch_id, f.version, f.hash, w.pid AS worker_pid
   FROM lakehouse.file f
   JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) f.source_id
@@ -62,6 +62,9 @@ SELECT f.path, f.size, f.mtime AS create_time, f.discovered AS discovery_time,
                       ORDER BY load_id DESC LIMIT 1) l ON true
   LEFT JOIN (SELECT file_id, pg_catalog.min(pid) AS pid FROM lakehouse.running_loads() GROUP BY file_id) w
     ON w.file_id OPERATOR(pg_catalog.=) f.file_id
+ CROSS JOIN LATERAL (SELECT COALESCE(pg_catalog.sum(last_position OPERATOR(pg_catalog.-) first_position), 0) AS bytes
+                       FROM lakehouse.file_range
+                      WHERE source_id OPERATOR(pg_catalog.=) f.source_id AND file_id OPERATOR(pg_catalog.=) f.file_id) g
  WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW lakehouse.cloud_files_state IS 'the ledger of files in the columns of Auto Loader''s cloud_files_state, and more, for the sources that the current role owns, or all for members of pg_monitor. lakehouse.file_status is the same in our words';
 COMMENT ON COLUMN lakehouse.cloud_files_state.path IS 'path beneath the directory of the server';

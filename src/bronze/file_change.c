@@ -25,6 +25,7 @@
 #include "bronze/file_change.h"
 #include "bronze/file_hash.h"
 #include "bronze/file_ingest.h"
+#include "bronze/file_range.h"
 #include "bronze/ingest.h"
 #include "catalog/catalog_access.h"
 #include "delta/load.h"
@@ -67,6 +68,7 @@ lh_file_take_back(int32 source_id, const char *path, int64 keep)
 		deleted += delete_rows(lfirst(cell));
 	}
 	LH_FAULT("before-ledger");
+	lh_range_forget(source_id, path, keep);
 	mark_taken_back(source_id, path, keep);
 	LH_FAULT("after-ledger");
 	return deleted;
@@ -233,6 +235,7 @@ lakehouse_reingest_file(PG_FUNCTION_ARGS)
 	LhCatalog	catalog;
 	bool		found;
 
+	lh_range_forget(source->source_id, path, 0);
 	lh_catalog_begin(&catalog);
 	found = lh_catalog_run("WITH o AS (UPDATE lakehouse.file SET ended = pg_catalog.clock_timestamp(), retry_at = NULL,"
 						   "    state = CASE state WHEN 'undone' THEN state ELSE 'superseded' END,"
@@ -264,6 +267,7 @@ lakehouse_skip_file(PG_FUNCTION_ARGS)
 	bool		found;
 
 	lh_file_pattern_check(path);
+	lh_range_forget(source->source_id, path, 0);
 	values[2] = CStringGetTextDatum(psprintf("skipped by role %s", GetUserNameFromId(GetUserId(), false)));
 	lh_catalog_begin(&catalog);
 	found = lh_catalog_run("UPDATE lakehouse.file SET state = 'skipped', sqlstate = NULL, retry_at = NULL, error = $3,"

@@ -34,6 +34,7 @@
 #include "utils/wait_event.h"
 
 #include "bronze/file_ingest_internal.h"
+#include "bronze/file_range.h"
 #include "guc.h"
 #include "source/server.h"
 
@@ -144,6 +145,7 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 													   ALLOCSET_DEFAULT_SIZES);
 	MemoryContext oldcontext = MemoryContextSwitchTo(context);
 	bool		found = true;
+	bool		ranges = true;	/* there may be some */
 
 	batch.context = context;
 	batch.files_left = lh_batch_files;
@@ -154,7 +156,10 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 	if (!lh_file_look(&batch))
 		batch.files_left = 0;	/* what was found is for all: commit it first */
 	if (ingest->continuous)
+	{
 		ingest->cursor.started = false;
+		ingest->range_file = 0;
+	}
 	else
 		batch.seen_before = ingest->listed_at;
 
@@ -165,9 +170,11 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(file_context);
 		MemoryContextSwitchTo(file_context);
-		found = lh_ledger_next(source->source_id, &ingest->cursor,
-							   Min(batch.seen_before, GetCurrentTimestamp() - ingest->options.settle_us),
-							   ingest->continuous, &file);
+		ranges = ranges && lh_range_next(ingest, &file);
+		found = ranges ||
+			lh_ledger_next(source->source_id, &ingest->cursor,
+						   Min(batch.seen_before, GetCurrentTimestamp() - ingest->options.settle_us),
+						   ingest->continuous, &file);
 		if (!found)
 			break;
 		take_file(&batch, &file);
@@ -242,26 +249,29 @@ take_file(FileBatch *batch, LhLedgerFile *file)
 			file->mtime_ns == lh_file_mtime_ns(&descriptor->status);
 		batch->changed = NULL;
 		/* a look at hand is as good as one that was listed, unless it must settle */
-		if (same || (file->position == 0 && ingest->options.settle_us == 0))
+		if (same || (file->begun == 0 && ingest->options.settle_us == 0))
 			outcome = lh_file_load(batch, file, descriptor, &error);
 		if (outcome != OUTCOME_FAILED &&
-			(batch->changed != NULL || (outcome == OUTCOME_CHANGED && file->position > 0 && !file->continues)))
+			(batch->changed != NULL || (outcome == OUTCOME_CHANGED && file->begun > 0 && !file->continues)))
 			lh_ledger_set_aside(file->file_id, "changed", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
 								batch->changed ? batch->changed :
-								psprintf("the file changed after " INT64_FORMAT " bytes of it were loaded", file->position));
+								psprintf("the file changed after " INT64_FORMAT " bytes of it were loaded", file->begun));
 		else if (outcome == OUTCOME_CHANGED)
 			put_off(file, descriptor);
 		lh_descriptor_close(descriptor);
 	}
-	if (outcome == OUTCOME_PART)
-		return;
 	if (error != NULL && !enter_failure(batch, file, error))
+	{
+		ingest->range_file = 0;
 		return;
+	}
 	if (outcome == OUTCOME_FAILED)
 		batch->counts->failed_files++;
 	/* what was set aside is to be looked up, should it come again */
-	if (outcome != OUTCOME_DONE)
+	if (outcome == OUTCOME_CHANGED || outcome == OUTCOME_FAILED)
 		lh_file_forget_known(ingest);
+	if (outcome == OUTCOME_PART || file->in_range)
+		return;
 	batch->files_left--;
 	ingest->cursor.started = true;
 	ingest->cursor.mtime_ns = file->order_ns;
@@ -344,7 +354,7 @@ set_aside_unopened(const LhLedgerFile *file, int error)
 		default:
 			break;
 	}
-	if (reason != NULL && file->position == 0)
+	if (reason != NULL && file->begun == 0)
 	{
 		lh_ledger_set_aside(file->file_id, "skipped", sqlstate, reason);
 		return NULL;

@@ -41,6 +41,8 @@ typedef struct FileIngest
 	TimestampTz next_look;		/* when something may wait */
 	LhKnownFiles *known;		/* of a listing before this one, or NULL */
 	TimestampTz known_since;
+	int64		range_file;		/* the last range that was claimed */
+	int64		range_position;
 	LhLedgerCursor cursor;
 	char		cursor_path[PATH_MAX * 4 + 1];
 } FileIngest;

@@ -297,7 +297,9 @@ supersede(int nargs, const Oid *types, const Datum *values)
 								  "  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
 								  "    s(file_id, size, mtime_ns)"
 								  "  WHERE f.file_id OPERATOR(pg_catalog.=) s.file_id"
-								  "  RETURNING f.source_id, f.path, f.version, s.size, s.mtime_ns)"
+								  "  RETURNING f.source_id, f.file_id, f.path, f.version, s.size, s.mtime_ns),"
+								  " d AS (DELETE FROM lakehouse.file_range r USING o"
+								  "  WHERE r.source_id OPERATOR(pg_catalog.=) o.source_id AND r.file_id OPERATOR(pg_catalog.=) o.file_id)"
 								  " INSERT INTO lakehouse.file (source_id, path, version, size, mtime, mtime_ns, state, replaces)"
 								  " SELECT source_id, path, version OPERATOR(pg_catalog.+) 1, size,"
 								  "  pg_catalog.to_timestamp(mtime_ns OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8),"
@@ -415,7 +417,6 @@ lh_ledger_next(int32 source_id, const LhLedgerCursor *cursor,
 
 	begin(&catalog);
 	found = lh_catalog_run("SELECT file_id, path, coalesce(seen_size, size), coalesce(seen_mtime_ns, mtime_ns),"
-						   "   (\"position\" OPERATOR(pg_catalog.>) 0)::pg_catalog.int4,"
 						   "   \"position\", line, header, attempts, discovered,"
 						   "   mtime_ns, (seen_size IS NOT NULL)::pg_catalog.int4, hash, hash_blocks, replaces::pg_catalog.int4"
 						   " FROM lakehouse.file"
@@ -426,27 +427,31 @@ lh_ledger_next(int32 source_id, const LhLedgerCursor *cursor,
 						   "        OR (state OPERATOR(pg_catalog.<>) 'discovered' AND seen_size IS NULL))"
 						   "   AND (retry_at IS NULL OR CASE WHEN $5 THEN retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
 						   "        ELSE retry_at OPERATOR(pg_catalog.<) 'infinity' END)"
+						   /* nothing is left of it but ranges, or one of them failed */
+						   "   AND NOT (((\"position\" OPERATOR(pg_catalog.>=) size AND seen_size IS NULL) OR state OPERATOR(pg_catalog.=) 'failed')"
+						   "            AND EXISTS (SELECT FROM lakehouse.file_range r WHERE r.source_id OPERATOR(pg_catalog.=) $1"
+						   "                          AND r.file_id OPERATOR(pg_catalog.=) file.file_id))"
 						   " ORDER BY mtime_ns, path LIMIT 1 FOR UPDATE SKIP LOCKED",
 						   5, types, values, NULL) > 0;
 	if (found)
 	{
 		bool		isnull;
 
+		memset(file, 0, sizeof(*file));
 		file->file_id = lh_catalog_int64(0, 1, 0);
 		file->path = lh_catalog_text(0, 2, context);
 		file->size = lh_catalog_int64(0, 3, 0);
 		file->mtime_ns = lh_catalog_int64(0, 4, 0);
-		file->loading = lh_catalog_int64(0, 5, 0) != 0;
-		file->position = lh_catalog_int64(0, 6, 0);
-		file->line = lh_catalog_int64(0, 7, 0);
-		file->header = lh_catalog_text(0, 8, context);
-		file->attempts = (int32) lh_catalog_int64(0, 9, 0);
-		file->discovered = DatumGetTimestampTz(lh_catalog_value(0, 10, &isnull));
-		file->order_ns = lh_catalog_int64(0, 11, 0);
-		file->continues = lh_catalog_int64(0, 12, 0) != 0;
-		file->hash = lh_catalog_int64(0, 13, 0);
-		file->hash_blocks = lh_catalog_int64(0, 14, 0);
-		file->replaces = lh_catalog_int64(0, 15, 0) != 0;
+		file->position = file->begun = lh_catalog_int64(0, 5, 0);
+		file->line = lh_catalog_int64(0, 6, 0);
+		file->header = lh_catalog_text(0, 7, context);
+		file->attempts = (int32) lh_catalog_int64(0, 8, 0);
+		file->discovered = DatumGetTimestampTz(lh_catalog_value(0, 9, &isnull));
+		file->order_ns = lh_catalog_int64(0, 10, 0);
+		file->continues = lh_catalog_int64(0, 11, 0) != 0;
+		file->hash = lh_catalog_int64(0, 12, 0);
+		file->hash_blocks = lh_catalog_int64(0, 13, 0);
+		file->replaces = lh_catalog_int64(0, 14, 0) != 0;
 	}
 	lh_catalog_end(&catalog);
 	return found;
@@ -525,14 +530,17 @@ lh_ledger_progress(int64 file_id, const LhLedgerProgress *progress)
 	values[9] = Int64GetDatum(progress->hash);
 	values[10] = Int64GetDatum(progress->hash_blocks);
 	begin(&catalog);
-	lh_catalog_run("UPDATE lakehouse.file SET state = $2, size = $3, mtime_ns = $4,"
+	lh_catalog_run("UPDATE lakehouse.file f SET size = $3, mtime_ns = $4,"
+				   "  state = CASE WHEN d.last THEN $2 ELSE 'loading' END,"
 				   "  hash = $10, hash_blocks = $11, seen_size = NULL, seen_mtime_ns = NULL, replaces = false,"
 				   "  mtime = pg_catalog.to_timestamp($4 OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8),"
 				   "  \"position\" = $5, line = $6, header = $7,"
-				   "  rows = rows OPERATOR(pg_catalog.+) $8, rejected = rejected OPERATOR(pg_catalog.+) $9,"
+				   "  rows = f.rows OPERATOR(pg_catalog.+) $8, rejected = f.rejected OPERATOR(pg_catalog.+) $9,"
 				   "  attempts = 0, sqlstate = NULL, error = NULL, retry_at = NULL,"
-				   "  loaded = CASE $2 WHEN 'loaded' THEN pg_catalog.clock_timestamp() END"
-				   " WHERE file_id OPERATOR(pg_catalog.=) $1",
+				   "  loaded = CASE WHEN d.last THEN pg_catalog.clock_timestamp() END"
+				   " FROM (SELECT $2 OPERATOR(pg_catalog.=) 'loaded' AND NOT EXISTS ("
+				   "         SELECT FROM lakehouse.file_range r WHERE r.file_id OPERATOR(pg_catalog.=) $1) AS last) d"
+				   " WHERE f.file_id OPERATOR(pg_catalog.=) $1",
 				   11, types, values, nulls);
 	lh_catalog_end(&catalog);
 	LH_FAULT("after-ledger");

@@ -17,16 +17,18 @@ typedef struct LhLedgerFile
 	int64		size;			/* when it was last looked at */
 	int64		mtime_ns;
 	int64		order_ns;		/* its place in the order of files */
-	bool		loading;		/* a part of it is loaded */
-	int64		position;
+	int64		position;		/* where to go on */
+	int64		begun;			/* bytes that are loaded or in ranges */
 	int64		line;
 	char	   *header;
 	int32		attempts;
 	TimestampTz discovered;		/* when it was first seen in this version */
 	bool		continues;		/* all of it is loaded, and it has become longer */
-	int64		hash;			/* of the bytes up to "position" */
+	int64		hash;			/* of the bytes that are begun */
 	int64		hash_blocks;	/* as lh_file_hash has it */
 	bool		replaces;		/* rows of earlier versions go with its first load */
+	bool		in_range;		/* only what is before "end" waits: see file_range.h */
+	int64		end;
 } LhLedgerFile;
 
 /* What a load changes in the ledger. */

@@ -22,6 +22,7 @@
 #include "bronze/file_change.h"
 #include "bronze/file_hash.h"
 #include "bronze/file_ingest_internal.h"
+#include "bronze/file_range.h"
 #include "bronze/progress.h"
 #include "delta/load.h"
 #include "fault.h"
@@ -31,6 +32,16 @@ static FileOutcome load_part(FileBatch *batch, const LhLedgerFile *file,
 static bool add_columns(FileBatch *batch, const LhLedgerFile *file, ErrorData **error);
 static FileOutcome read_part(FileBatch *batch, const LhLedgerFile *file,
 						 LhDescriptor *descriptor, volatile bool *reading);
+
+/* A part of a file that is being read. */
+typedef struct Part
+{
+	const LhLedgerFile *file;
+	LhDescriptor *descriptor;
+	LhReaderInput input;
+	LhReader   *reader;
+	LhLedgerProgress progress;
+} Part;
 
 /*
  * lh_file_load loads a part; when that shows new columns it begins again with
@@ -234,9 +245,9 @@ changed_prefix(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descrip
 	int64		blocks = 0;
 	char		last = '\n';
 
-	if (lh_file_hash(descriptor->fd, file->path, 0, file->position, &blocks) != file->hash)
+	if (lh_file_hash(descriptor->fd, file->path, 0, file->begun, &blocks) != file->hash)
 		return psprintf("the file was written anew: its first " INT64_FORMAT " bytes are not those that were loaded",
-						file->position);
+						file->begun);
 	if (!batch->ingest->reader->raw)
 		inflate = lh_inflate_open(descriptor->fd, file->path, descriptor->status.st_size,
 								  &batch->ingest->inflate);
@@ -245,19 +256,224 @@ changed_prefix(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descrip
 		lh_inflate_close(inflate);
 		return "the file became longer, but it is compressed and cannot be continued";
 	}
-	if (batch->ingest->reader->raw && descriptor->status.st_size > file->position)
+	if (batch->ingest->reader->raw && descriptor->status.st_size > file->begun)
 		return "the file became longer, but it is one record as a whole and cannot be continued";
-	if (descriptor->status.st_size > file->position && file->position > 0 &&
-		pread(descriptor->fd, &last, 1, file->position - 1) == 1 && last != '\n' && last != '\r')
+	if (descriptor->status.st_size > file->begun && file->begun > 0 &&
+		pread(descriptor->fd, &last, 1, file->begun - 1) == 1 && last != '\n' && last != '\r')
 		return psprintf("the file became longer, but its first " INT64_FORMAT " bytes, which are loaded, did not end with a line",
-						file->position);
+						file->begun);
 	return NULL;
+}
+
+static const char *
+copy_text(const char *text)
+{
+	return text ? pstrdup(text) : NULL;
 }
 
 static bool
 same_file(const struct stat *a, const struct stat *b)
 {
 	return a->st_size == b->st_size && lh_file_mtime_ns(a) == lh_file_mtime_ns(b);
+}
+
+/*
+ * open_part opens the reader; false, with the reason in batch->changed, if the
+ * file is not what was begun.
+ */
+static bool
+open_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, Part *part)
+{
+	const LhReaderRoutine *routine = batch->ingest->reader;
+
+	memset(part, 0, sizeof(*part));
+	part->file = file;
+	part->descriptor = descriptor;
+	part->input = (LhReaderInput) {.fd = descriptor->fd, .name = file->path,
+		.size = descriptor->status.st_size, .position = file->position, .line = file->line,
+		.header = file->header, .tupdesc = lh_writer_tupdesc(batch->writer),
+	.fillable = batch->fillable, .options = batch->ingest->reader_options};
+	part->progress = (LhLedgerProgress) {.size = part->input.size,
+		.mtime_ns = lh_file_mtime_ns(&descriptor->status),
+	.position = file->position, .line = file->line, .hash_blocks = file->hash_blocks};
+
+	if (file->continues && (batch->changed = changed_prefix(batch, file, descriptor)) != NULL)
+		return false;
+	if (file->in_range && file->end < part->input.size)
+		part->input.end = file->end;
+	/* a file that was begun as it is goes on so */
+	if (!routine->raw && file->begun == 0)
+		part->input.inflate = lh_inflate_open(part->input.fd, file->path, part->input.size,
+											  &batch->ingest->inflate);
+	part->input.sink = lh_file_schema_begin(batch->schema, file->path);
+	part->reader = routine->open(&part->input);
+	return true;
+}
+
+/*
+ * is_unchanged closes the reader; false if the file is not the one that was
+ * opened any more.  The hash of what was begun goes on to the new position.
+ */
+static bool
+is_unchanged(FileBatch *batch, Part *part, bool hash)
+{
+	int64		size = part->input.size;
+	struct stat after;
+
+	if (hash)
+		part->progress.hash = lh_file_hash(part->input.fd, part->file->path, Min(part->file->position, size),
+										   Min(part->progress.position, size), &part->progress.hash_blocks);
+	batch->ingest->reader->close(part->reader);
+	if (part->input.inflate != NULL)
+		lh_inflate_close(part->input.inflate);
+	LH_FAULT("fstat");
+	return fstat(part->input.fd, &after) == 0 && same_file(&part->descriptor->status, &after);
+}
+
+/*
+ * enter_range looks for the end of the next range of a large file and enters it,
+ * for whoever is free to load.
+ */
+static FileOutcome
+enter_range(FileBatch *batch, Part *part, int64 wanted)
+{
+	const LhReaderRoutine *routine = batch->ingest->reader;
+	LhLedgerProgress *progress = &part->progress;
+	int64		records_left = batch->rows_left;
+	LhRecords	records;
+	bool		at_end;
+
+	for (;;)
+	{
+		CHECK_FOR_INTERRUPTS();
+		at_end = !routine->next(part->reader, &records);
+		routine->tell(part->reader, &progress->position, &progress->line);
+		if (at_end)
+			break;
+		records_left -= records.count;
+		if (records_left <= 0 || progress->position - part->file->position >= wanted)
+			break;
+	}
+	if (at_end)
+		progress->position = part->input.size;
+	progress->state = "loading";
+	progress->header = copy_text(routine->header(part->reader));
+	if (!is_unchanged(batch, part, true))
+		return OUTCOME_CHANGED;
+	lh_range_enter(batch->ingest->base.source, part->file, progress);
+
+	/* commit it, and wake the others */
+	batch->files_left = 0;
+	batch->counts->discovered++;
+	return OUTCOME_PART;
+}
+
+/*
+ * check_end raises if a range did not end where it was to: then the records are
+ * not those of whom entered it, and the ranges behind may hold some of them, too.
+ */
+static void
+check_end(const Part *part)
+{
+	if (part->file->in_range && part->progress.position != part->file->end)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("bytes " INT64_FORMAT " to " INT64_FORMAT " of file \"%s\" do not end with a record any more",
+						part->file->position, part->file->end, part->file->path),
+				 errdetail("The options of the source or the setting \"lakehouse.max_record_size\" are not those with which the file was begun."),
+				 errhint("Use lakehouse.reingest_file to load the file again in place of its rows.")));
+}
+
+/*
+ * enter_load writes what becomes of a part when its rows are stored: its load,
+ * and the ledger; true if the file is loaded.
+ */
+static bool
+enter_load(FileBatch *batch, Part *part, LhLoad *load, const LhWriteCounts *written, bool at_end)
+{
+	const LhLedgerFile *file = part->file;
+	LhLedgerProgress *progress = &part->progress;
+
+	progress->state = at_end ? "loaded" : "loading";
+	progress->rows = load->rows = written->rows;
+	progress->rejected = load->rejected = written->rejected;
+	load->last_position = progress->position;
+	load->bytes = progress->position - file->position;
+	lh_load_record(load);
+	if (file->in_range)
+	{
+		at_end = lh_range_done(batch, file, written);
+		/* until the commit nobody else can end a range of the file */
+		batch->files_left = 0;
+		batch->counts->discovered++;
+	}
+	else
+		lh_ledger_progress(file->file_id, progress);
+
+	batch->counts->loads++;
+	batch->counts->files += at_end;
+	batch->counts->rows += written->rows;
+	batch->counts->rejected += written->rejected;
+	batch->counts->bytes += load->bytes;
+	batch->rows_left -= written->rows + written->rejected;
+	batch->bytes_left -= load->bytes;
+	return at_end;
+}
+
+/*
+ * load_records stores the records of a part, and enters that.
+ */
+static FileOutcome
+load_records(FileBatch *batch, Part *part, volatile bool *reading)
+{
+	const LhReaderRoutine *routine = batch->ingest->reader;
+	const LhSource *source = batch->ingest->base.source;
+	const LhLedgerFile *file = part->file;
+	LhFileFacts facts = {.path = file->path, .size = part->input.size,
+	.mtime_ns = part->progress.mtime_ns, .source = source->name};
+	LhLoad		load = {.load_id = lh_load_reserve(), .relation = source->target, .kind = LH_LOAD_FILE,
+		.source_id = source->source_id, .file_id = file->file_id,
+	.first_position = file->position, .started = GetCurrentTimestamp()};
+	LhWriteCounts written;
+	bool		at_end;
+
+	lh_writer_set_may_raise(batch->writer, routine->may_raise(part->reader) ||
+							lh_file_schema_rescues(batch->schema));
+	lh_file_metadata_begin(batch->metadata, &facts);
+	batch->inflate = part->input.inflate;
+	show_progress(&load, source, file->in_range ? file->end : part->input.size);
+	lh_writer_set_reject_use(batch->writer, batch->ingest->limit.use);
+	lh_writer_begin_load(batch->writer, load.load_id, file->file_id);
+	batch->path = file->path;
+	lh_ledger_counts(file, &batch->loaded.rows, &batch->loaded.rejected);
+	/* what replaces rows does it at once */
+	at_end = copy_records(batch, part->reader, part->input.size,
+						  part->input.inflate != NULL || file->replaces || file->in_range ||
+						  lh_reject_limit_is_set(&batch->ingest->limit),
+						  &part->progress, reading);
+	lh_reject_limit_check(&batch->ingest->limit, file->path, batch->writer, &batch->loaded, at_end);
+	if (at_end && part->input.end == 0)
+		part->progress.position = part->input.size;
+	check_end(part);
+	if (lh_file_schema_grows(batch->schema))
+	{
+		routine->close(part->reader);
+		return OUTCOME_NEW_COLUMNS;
+	}
+	*reading = false;
+	written = lh_writer_end_load(batch->writer);
+
+	/* a file that may be continued needs it then */
+	if (!at_end || batch->ingest->options.on_change == LH_CHANGE_TAIL)
+		part->progress.header = copy_text(routine->header(part->reader));
+	/* a replay of the rejects must know what their fields are */
+	if (written.rejected > 0 && !routine->header_is_state)
+		load.header = copy_text(routine->header(part->reader));
+	*reading = true;
+	if (!is_unchanged(batch, part, !file->in_range))
+		return OUTCOME_CHANGED;
+	*reading = false;
+	return enter_load(batch, part, &load, &written, at_end) ? OUTCOME_DONE : OUTCOME_PART;
 }
 
 /*
@@ -269,92 +485,19 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 		  volatile bool *reading)
 {
 	const LhReaderRoutine *routine = batch->ingest->reader;
-	const LhSource *source = batch->ingest->base.source;
-	LhReaderInput input = {.fd = descriptor->fd, .name = file->path,
-		.size = descriptor->status.st_size, .position = file->position, .line = file->line,
-		.header = file->header, .tupdesc = lh_writer_tupdesc(batch->writer),
-	.fillable = batch->fillable, .options = batch->ingest->reader_options};
-	LhFileFacts facts = {.path = file->path, .size = input.size,
-	.mtime_ns = lh_file_mtime_ns(&descriptor->status), .source = source->name};
-	LhLedgerProgress progress = {.size = input.size, .mtime_ns = facts.mtime_ns,
-	.position = file->position, .line = file->line};
-	LhLoad		load = {.load_id = lh_load_reserve(), .relation = source->target, .kind = LH_LOAD_FILE,
-		.source_id = source->source_id, .file_id = file->file_id,
-	.first_position = file->position, .started = GetCurrentTimestamp()};
-	LhReader   *reader;
-	LhWriteCounts written;
-	struct stat after;
-	bool		at_end;
+	int64		wanted;
+	Part		part;
 
 	*reading = true;
-	if (file->continues && (batch->changed = changed_prefix(batch, file, descriptor)) != NULL)
+	if (!open_part(batch, file, descriptor, &part))
 		return OUTCOME_CHANGED;
-	if (file->replaces)
-		(void) lh_file_take_back(source->source_id, file->path, file->file_id);
-	/* a file that was begun as it is goes on so */
-	if (!routine->raw && file->position == 0)
-		input.inflate = lh_inflate_open(input.fd, input.name, input.size, &batch->ingest->inflate);
-	input.sink = lh_file_schema_begin(batch->schema, file->path);
-	reader = routine->open(&input);
 	/* a header may tell enough for a refusal */
 	(void) lh_file_schema_grows(batch->schema);
-	lh_writer_set_may_raise(batch->writer, routine->may_raise(reader) ||
-							lh_file_schema_rescues(batch->schema));
-	lh_file_metadata_begin(batch->metadata, &facts);
-	batch->inflate = input.inflate;
-	show_progress(&load, source, input.size);
-	lh_writer_set_reject_use(batch->writer, batch->ingest->limit.use);
-	lh_writer_begin_load(batch->writer, load.load_id, file->file_id);
-	batch->path = file->path;
-	lh_ledger_counts(file, &batch->loaded.rows, &batch->loaded.rejected);
-	/* what replaces rows does it at once */
-	at_end = copy_records(batch, reader, input.size,
-						  input.inflate != NULL || file->replaces ||
-						  lh_reject_limit_is_set(&batch->ingest->limit),
-						  &progress, reading);
-	lh_reject_limit_check(&batch->ingest->limit, file->path, batch->writer, &batch->loaded, at_end);
-	/* a file that may be continued needs it then */
-	progress.header = at_end && batch->ingest->options.on_change != LH_CHANGE_TAIL
-		? NULL : routine->header(reader);
-	if (lh_file_schema_grows(batch->schema))
-	{
-		routine->close(reader);
-		return OUTCOME_NEW_COLUMNS;
-	}
-	*reading = false;
-	written = lh_writer_end_load(batch->writer);
-
-	if (at_end)
-		progress.position = input.size;
-	*reading = true;
-	progress.hash_blocks = file->hash_blocks;
-	progress.hash = lh_file_hash(descriptor->fd, file->path, Min(file->position, input.size),
-								 Min(progress.position, input.size), &progress.hash_blocks);
-	*reading = false;
-
-	LH_FAULT("fstat");
-	if (fstat(descriptor->fd, &after) < 0 || !same_file(&descriptor->status, &after))
-		return OUTCOME_CHANGED;
-
-	progress.state = at_end ? "loaded" : "loading";
-	progress.rows = load.rows = written.rows;
-	progress.rejected = load.rejected = written.rejected;
-	load.last_position = progress.position;
-	load.bytes = progress.position - file->position;
-	/* a replay of the rejects must know what their fields are */
-	load.header = written.rejected > 0 && !routine->header_is_state ? routine->header(reader) : NULL;
-	lh_load_record(&load);
-	lh_ledger_progress(file->file_id, &progress);
-	routine->close(reader);
-	if (input.inflate != NULL)
-		lh_inflate_close(input.inflate);
-
-	batch->counts->loads++;
-	batch->counts->files += at_end;
-	batch->counts->rows += written.rows;
-	batch->counts->rejected += written.rejected;
-	batch->counts->bytes += load.bytes;
-	batch->rows_left -= written.rows + written.rejected;
-	batch->bytes_left -= load.bytes;
-	return at_end ? OUTCOME_DONE : OUTCOME_PART;
+	wanted = part.input.inflate != NULL || routine->splits == NULL || !routine->splits(part.reader) ? 0 :
+		lh_range_size(batch, file, part.input.size);
+	if (wanted > 0)
+		return enter_range(batch, &part, wanted);
+	if (file->replaces)
+		(void) lh_file_take_back(batch->ingest->base.source->source_id, file->path, file->file_id);
+	return load_records(batch, &part, reading);
 }

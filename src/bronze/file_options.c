@@ -45,8 +45,8 @@ lh_file_options_parse(Jsonb *options, bool continuous, LhFileOptions *result)
 	memset(result, 0, sizeof(*result));
 	result->settle_us = 1000 * lh_options_int(options, "settle_ms",
 											  continuous ? DEFAULT_SETTLE_MS : 0, 0, INT_MAX);
-	/* read by the scheduler */
-	(void) lh_options_int(options, "workers", 1, 1, MAX_SOURCE_WORKERS);
+	/* the scheduler reads it as well */
+	result->workers = (int) lh_options_int(options, "workers", 1, 1, MAX_SOURCE_WORKERS);
 	result->on_change = (LhOnChange) choose(options, "on_change", change_names);
 	result->stop_on_error = choose(options, "on_file_error", error_names) == 1;
 	result->max_attempts = (int32) lh_options_int(options, "max_attempts", 0, 1, INT_MAX);

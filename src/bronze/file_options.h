@@ -23,6 +23,7 @@ typedef struct LhFileOptions
 	LhOnChange	on_change;
 	bool		stop_on_error;	/* a file that cannot be loaded stops the source */
 	int32		max_attempts;	/* then it is left alone; 0 = never */
+	int			workers;		/* how many read a continuous source */
 } LhFileOptions;
 
 /* raises 22023 for a value that cannot be */

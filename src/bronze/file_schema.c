@@ -230,6 +230,12 @@ lh_file_schema_rescues(const LhFileSchema *schema)
 	return schema->rescued >= 0;
 }
 
+bool
+lh_file_schema_adds(const LhFileSchema *schema)
+{
+	return schema->mode == MODE_ADD;
+}
+
 /* -------------------------------------------------------------- a file */
 
 /*

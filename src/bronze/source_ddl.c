@@ -564,6 +564,8 @@ lakehouse_drop_source(PG_FUNCTION_ARGS)
 				   1, types, &value, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.file_action WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);
+	lh_catalog_run("DELETE FROM lakehouse.file_range WHERE source_id OPERATOR(pg_catalog.=) $1",
+				   1, types, &value, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.schema_change WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.kafka_offset WHERE source_id OPERATOR(pg_catalog.=) $1",

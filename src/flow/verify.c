@@ -74,7 +74,11 @@ static const char file_check[] =
 "         FROM (SELECT rows, rejected, first_position, last_position,"
 "                      pg_catalog.lag(last_position, 1, 0::bigint)"
 "                        OVER (ORDER BY first_position, last_position) AS before"
-"                 FROM lakehouse.load WHERE file_id OPERATOR(pg_catalog.=) f.file_id) p) l"
+"                 FROM (SELECT rows, rejected, first_position, last_position FROM lakehouse.load"
+"                        WHERE file_id OPERATOR(pg_catalog.=) f.file_id"
+/* what is still to be loaded leaves no gap either */
+"                        UNION ALL SELECT 0, 0, first_position, last_position FROM lakehouse.file_range"
+"                        WHERE source_id OPERATOR(pg_catalog.=) f.source_id AND file_id OPERATOR(pg_catalog.=) f.file_id) q) p) l"
 "  CROSS JOIN LATERAL ("
 "       SELECT pg_catalog.count(*) AS rejects, pg_catalog.count(replayed_load) AS resolved"
 "         FROM lakehouse.reject"

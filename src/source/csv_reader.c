@@ -61,6 +61,11 @@ typedef struct CsvReader
 	char	   *scratch;		/* for a field without its escapes */
 	uint32		scratch_size;
 
+	int64		end;			/* no record that begins here or behind is read */
+	int64		behind;			/* where what follows the batch begins, in bytes of
+								 * the window */
+	uint32		behind_lines;	/* lines of the window before it */
+
 	bool		jump;			/* behind this batch the reader goes on elsewhere: */
 	int64		jump_position;
 	int64		jump_line;
@@ -403,6 +408,7 @@ csv_open(const LhReaderInput *input)
 	csv->scan.escape = csv->options.escape;
 	csv->scan.comment = csv->options.comment;
 	csv->line = input->line;
+	csv->end = input->end > 0 ? input->end : PG_INT64_MAX;
 	csv->sink = input->sink;
 	csv->rescue = input->sink != NULL && input->sink->rescue;
 	csv->max_length = (uint32) lh_max_record_size * 1024;
@@ -432,6 +438,8 @@ csv_open(const LhReaderInput *input)
 	/* an empty line is a record only where one empty field is expected */
 	csv->scan.skip_blank = csv->scan.width != 1;
 	csv->scan.used = 0;
+	csv->behind = csv->scan.position;
+	csv->behind_lines = csv->scan.lines;
 	return (LhReader *) csv;
 }
 
@@ -518,25 +526,43 @@ jump(CsvReader *csv)
 	csv->scan.position = 0;
 	csv->scan.lines = 0;
 	refill(csv);
+	csv->behind = 0;
 }
 
 static bool csv_fill(void *reader, int i, Datum *values, bool *nulls,
 					 LhError *error, const char **column);
 static void csv_place(void *reader, int i, LhPlace *place);
 
-static bool
-csv_next(LhReader *reader, LhRecords *records)
+/*
+ * Takes away the records that begin at the place where the read is to stop, or
+ * behind it.  The place stays unreached if it lies within a record.
+ */
+static void
+drop_beyond_end(CsvReader *csv)
 {
-	CsvReader  *csv = (CsvReader *) reader;
-	LhCsvResult result = LH_CSV_RECORD;
+	int64		end = csv->end - csv->input.offset;
 
-	csv->count = 0;
-	csv->scan.used = 0;
-	if (csv->jump)
-		jump(csv);
+	while (csv->count > 0 && csv->records[csv->count - 1].start >= end)
+		csv->count--;
+	if (csv->count == 0)
+		csv->jump = false;
+	if (csv->count == 0 || csv->records[csv->count - 1].end < end)
+		csv->behind = end;
+}
+
+/*
+ * Takes the records of the window, and the next window if it has none.
+ */
+static void
+collect_records(CsvReader *csv)
+{
 	while (csv->count < MAX_RECORDS)
 	{
+		LhCsvResult result;
+
 		make_room(csv);
+		csv->behind = csv->scan.position;
+		csv->behind_lines = csv->scan.lines;
 		result = lh_csv_next(&csv->scan, &csv->records[csv->count]);
 		if (result == LH_CSV_RECORD)
 		{
@@ -545,13 +571,34 @@ csv_next(LhReader *reader, LhRecords *records)
 			if (unlikely(record->end - record->start > csv->max_length))
 				record->fault = LH_CSV_TOO_LONG;
 		}
-		else if (result == LH_CSV_END || csv->count > 0)
+		else if (result == LH_CSV_MORE && csv->count > 0)
+			return;				/* lines may have been passed over */
+		else if (result == LH_CSV_END)
 			break;
 		else if (!refill(csv))
 		{
 			give_long_record(csv);
 			break;
 		}
+	}
+	csv->behind = csv->scan.position;
+	csv->behind_lines = csv->scan.lines;
+}
+
+static bool
+csv_next(LhReader *reader, LhRecords *records)
+{
+	CsvReader  *csv = (CsvReader *) reader;
+
+	csv->count = 0;
+	csv->scan.used = 0;
+	if (csv->jump)
+		jump(csv);
+	if (csv->input.offset + csv->scan.position < csv->end)
+	{
+		collect_records(csv);
+		if (unlikely(csv->input.offset + csv->behind > csv->end))
+			drop_beyond_end(csv);
 	}
 	records->count = csv->count;
 	records->reader = csv;
@@ -755,8 +802,14 @@ csv_tell(LhReader *reader, int64 *position, int64 *line)
 {
 	CsvReader  *csv = (CsvReader *) reader;
 
-	*position = csv->jump ? csv->jump_position : csv->input.offset + csv->scan.position;
-	*line = csv->jump ? csv->jump_line : csv->line + csv->scan.lines;
+	*position = csv->jump ? csv->jump_position : csv->input.offset + csv->behind;
+	*line = csv->jump ? csv->jump_line : csv->line + csv->behind_lines;
+}
+
+static bool
+csv_splits(LhReader *reader)
+{
+	return true;
 }
 
 static const char *
@@ -796,6 +849,7 @@ const LhReaderRoutine lh_csv_reader = {
 	.open = csv_open,
 	.next = csv_next,
 	.tell = csv_tell,
+	.splits = csv_splits,
 	.header = csv_header,
 	.may_raise = csv_may_raise,
 	.close = csv_close

@@ -54,6 +54,7 @@ typedef struct JsonReader
 	LhJsonDocument *document;
 	LhFieldSink *sink;
 	uint32		max_length;		/* bytes that a record may have */
+	int64		end;			/* no record that begins here or behind is read */
 
 	bool		jump;			/* behind this batch the reader goes on elsewhere: */
 	int64		jump_position;
@@ -126,6 +127,7 @@ json_open(const LhReaderInput *input)
 	lh_encoding_init(&json->encoding, options.encoding);
 	json->multi_line = options.multi_line;
 	json->line = input->line;
+	json->end = input->end > 0 ? input->end : PG_INT64_MAX;
 	json->document = lh_json_document_create(options.json, input->tupdesc, input->fillable,
 											 json->context);
 	lh_json_split_begin(&json->split);
@@ -187,6 +189,12 @@ add_record(JsonReader *json, uint32 start, uint32 end, bool too_long)
 	return record;
 }
 
+static inline bool
+is_at_end(const JsonReader *json)
+{
+	return json->input.offset + json->position >= json->end;
+}
+
 /*
  * Takes the lines of the window as records, blank ones left out.
  */
@@ -195,7 +203,7 @@ collect_lines(JsonReader *json)
 {
 	const char *data = json->input.data;
 
-	while (json->count < MAX_RECORDS && json->position < json->input.length)
+	while (json->count < MAX_RECORDS && json->position < json->input.length && !is_at_end(json))
 	{
 		uint32		start = json->position;
 		const char *mark = memchr(data + start, '\n', json->input.length - start);
@@ -315,7 +323,8 @@ json_next(LhReader *reader, LhRecords *records)
 			collect_records(json);
 		else
 			collect_lines(json);
-		if (json->count > 0 || (json->input.last && json->position == json->input.length))
+		if (json->count > 0 || is_at_end(json) ||
+			(json->input.last && json->position == json->input.length))
 			break;
 		if (!refill(json))
 		{
@@ -394,6 +403,16 @@ json_header(LhReader *reader)
 					json->split.indenting ? '+' : '-', json->split.indent);
 }
 
+/*
+ * Where records may be anywhere, what is passed over between them depends on the
+ * bytes before.
+ */
+static bool
+json_splits(LhReader *reader)
+{
+	return !((JsonReader *) reader)->multi_line;
+}
+
 static bool
 json_may_raise(LhReader *reader)
 {
@@ -417,6 +436,7 @@ const LhReaderRoutine lh_json_reader = {
 	.open = json_open,
 	.next = json_next,
 	.tell = json_tell,
+	.splits = json_splits,
 	.header = json_header,
 	.header_is_state = true,
 	.may_raise = json_may_raise,

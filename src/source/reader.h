@@ -31,6 +31,8 @@ typedef struct LhReaderInput
 	int64		size;			/* bytes to read at most: the file's size when
 								 * it was opened */
 	int64		position;		/* byte to start at: 0, or a record boundary */
+	int64		end;			/* a record boundary where to stop, though more
+								 * follows; 0 = go on to the end of the file */
 	int64		line;			/* lines before that byte */
 	bool		single;			/* the bytes from position on are one record and a
 								 * line feed: a replay */
@@ -66,6 +68,15 @@ typedef struct LhReaderRoutine
 
 	/* position after the last batch given: a record boundary */
 	void		(*tell) (LhReader *reader, int64 *position, int64 *line);
+
+	/*
+	 * May the records between two places that tell gave be read by somebody
+	 * else, who knows the header and the lines before the first of them?  Where
+	 * it is so, tell gives the byte behind the line end of a record, and a
+	 * reader with such an "end" gives the same records as one that goes on.
+	 * NULL = never.
+	 */
+	bool		(*splits) (LhReader *reader);
 
 	/* header line to keep for a resumed read, or NULL */
 	const char *(*header) (LhReader *reader);

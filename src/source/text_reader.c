@@ -52,6 +52,7 @@ typedef struct TextReader
 	uint32		max_length;		/* bytes that a record may have */
 	bool		done;			/* a whole file was given */
 	int64		end;			/* of the input as the caller knows it */
+	int64		stop;			/* no record that begins here or behind is read */
 
 	bool		jump;			/* behind this batch the reader goes on elsewhere: */
 	int64		jump_position;
@@ -157,6 +158,7 @@ text_open(const LhReaderInput *input)
 
 	/* room for a record, a byte order mark and the line end */
 	reader->end = input->size;
+	reader->stop = input->end > 0 ? input->end : PG_INT64_MAX;
 	reader->options.whole |= input->single;
 	lh_input_open(&reader->input, input->fd, input->name, input->size - input->single,
 				  input->position, reader->max_length + 3 + LH_MAX_SEPARATOR);
@@ -202,6 +204,13 @@ find_separator(const TextReader *reader, const char *data, uint32 length, const 
 	return mark;
 }
 
+static inline bool
+is_at_end(const TextReader *reader)
+{
+	return reader->input.offset + reader->position >= reader->stop ||
+		(reader->input.last && reader->position == reader->input.length);
+}
+
 /*
  * Takes the lines of the window as records.
  */
@@ -210,7 +219,7 @@ collect_lines(TextReader *reader)
 {
 	LhInput    *input = &reader->input;
 
-	while (reader->count < MAX_RECORDS && reader->position < input->length)
+	while (reader->count < MAX_RECORDS && reader->position < input->length && !is_at_end(reader))
 	{
 		const char *start = input->data + reader->position;
 		const char *behind;
@@ -312,8 +321,7 @@ text_next(LhReader *arg, LhRecords *records)
 		bool		more;
 
 		collect_lines(reader);
-		if (reader->count > 0 ||
-			(reader->input.last && reader->position == reader->input.length))
+		if (reader->count > 0 || is_at_end(reader))
 			break;
 		more = lh_input_advance(&reader->input, reader->position);
 		reader->position = 0;
@@ -377,6 +385,12 @@ text_tell(LhReader *arg, int64 *position, int64 *line)
 		*position = reader->jump ? reader->jump_position : reader->input.offset + reader->position;
 }
 
+static bool
+text_splits(LhReader *arg)
+{
+	return !((TextReader *) arg)->options.whole;
+}
+
 static const char *
 text_header(LhReader *arg)
 {
@@ -405,6 +419,7 @@ const LhReaderRoutine lh_text_reader = {
 	.open = text_open,
 	.next = text_next,
 	.tell = text_tell,
+	.splits = text_splits,
 	.header = text_header,
 	.may_raise = text_may_raise,
 	.close = text_close
