@@ -13,7 +13,9 @@
 #include "fault.h"
 #include "guc.h"
 #include "utils/guc.h"
+#include "utils/varlena.h"
 
+char	   *lh_allowed_directories = NULL;
 int			lh_batch_bytes = 64 * 1024;
 int			lh_batch_files = 1000;
 int			lh_batch_rows = 1000000;
@@ -27,12 +29,40 @@ int			lh_poll_interval = 1000;
 int			lh_schema_lock_timeout = 1000;
 
 /*
+ * check_directories accepts a list of absolute paths.
+ */
+static bool
+check_directories(char **value, void **extra, GucSource source)
+{
+	List	   *directories = NIL;
+	ListCell   *cell;
+
+	if (!SplitDirectoriesString(pstrdup(*value), ',', &directories))
+	{
+		GUC_check_errdetail("List syntax is invalid.");
+		return false;
+	}
+	foreach(cell, directories)
+	{
+		if (is_absolute_path((char *) lfirst(cell)) && !path_contains_parent_reference(lfirst(cell)))
+			continue;
+		GUC_check_errdetail("\"%s\" is not an absolute path without \"..\".", (char *) lfirst(cell));
+		return false;
+	}
+	return true;
+}
+
+/*
  * lh_guc_init defines the settings.  Names outside this list under the prefix
  * "lakehouse" are refused from then on.
  */
 void
 lh_guc_init(void)
 {
+	DefineCustomStringVariable("lakehouse.allowed_directories",
+							   "Directories beneath which roles that are no superusers may name directories.",
+							   NULL, &lh_allowed_directories, "",
+							   PGC_SIGHUP, GUC_LIST_INPUT, check_directories, NULL, NULL);
 	DefineCustomIntVariable("lakehouse.batch_bytes",
 							"Input size after which an ingesting worker commits.",
 							NULL, &lh_batch_bytes, 64 * 1024, 64, INT_MAX,

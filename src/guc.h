@@ -5,6 +5,7 @@
 #ifndef LH_GUC_H
 #define LH_GUC_H
 
+extern char *lh_allowed_directories;	/* what roles that are no superusers may name */
 extern int	lh_batch_bytes;		/* kB: a worker commits after this much input */
 extern int	lh_batch_files;		/* a worker commits after this many files */
 extern int	lh_batch_rows;		/* a worker commits after this many records */

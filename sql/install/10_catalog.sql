@@ -33,7 +33,11 @@ CREATE TABLE lakehouse.source_state (
     crashes       integer NOT NULL DEFAULT 0, -- times in a row that a worker began and did not end
     sqlstate      text,                       -- of the last failure while failures > 0
     error         text,
-    retry_at      timestamptz
+    retry_at      timestamptz,
+    clean_failures integer NOT NULL DEFAULT 0, -- of its clean-up as a whole, in a row
+    clean_sqlstate text,
+    clean_error    text,
+    clean_retry_at timestamptz
 );
 
 CREATE SEQUENCE lakehouse.file_id_seq;
@@ -79,6 +83,22 @@ CREATE TABLE lakehouse.file_range (
     header         text,                      -- CSV header line, or where the read of another format stands
     PRIMARY KEY (source_id, file_id, first_position)
 );
+
+-- What becomes of loaded files of sources with option clean_source. "acting" is
+-- the intent, committed before anything happens to the file.
+CREATE TABLE lakehouse.file_clean (
+    file_id       bigint PRIMARY KEY,
+    source_id     integer NOT NULL,
+    mode          text NOT NULL CHECK (mode IN ('move', 'delete')), -- as it was when the file was loaded
+    state         text NOT NULL DEFAULT 'waiting' CHECK (state IN ('waiting', 'acting', 'moved', 'deleted', 'left')),
+    due           timestamptz,                -- not before; NULL = finished
+    target        text,                       -- path that it is moved to, or was
+    attempts      integer NOT NULL DEFAULT 0,
+    sqlstate      text,
+    error         text,
+    finished      timestamptz
+);
+CREATE INDEX file_clean_due ON lakehouse.file_clean (source_id, due) WHERE due IS NOT NULL;
 
 -- What sources changed of their targets.
 CREATE SEQUENCE lakehouse.schema_change_id_seq;

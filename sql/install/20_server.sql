@@ -5,7 +5,7 @@ CREATE FUNCTION lakehouse._files_validator(options text[], catalog oid)
 RETURNS void AS 'MODULE_PATHNAME', 'lakehouse_files_validator'
 LANGUAGE C STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION lakehouse._files_validator(text[], oid) IS
-'checks the options of a lakehouse_files server: directory (absolute path); errors HV00D (option), HV024 (value), 42501 (neither superuser nor pg_read_server_files)';
+'checks the options of a lakehouse_files server: directory (absolute path); errors HV00D (option), HV024 (value), 42501 (neither superuser nor pg_read_server_files, or a directory that is not beneath lakehouse.allowed_directories)';
 
 CREATE FUNCTION lakehouse._kafka_validator(options text[], catalog oid)
 RETURNS void AS 'MODULE_PATHNAME', 'lakehouse_kafka_validator'

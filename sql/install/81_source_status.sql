@@ -17,7 +17,8 @@ SELECT s.source_id, s.name, s.owner, s.server, s.kind,
        COALESCE(f.rows, k.rows, 0::pg_catalog.numeric) AS rows,
        COALESCE(f.rejected, k.rejected, 0::pg_catalog.numeric) AS rejected,
        l.last_load, t.last_success, t.last_failure,
-       COALESCE(t.failures, 0) AS failures, t.sqlstate, t.error, t.retry_at
+       COALESCE(t.failures, 0) AS failures, t.sqlstate, t.error, t.retry_at,
+       e.clean_waiting_files, e.clean_failed_files, t.clean_error
   FROM lakehouse.source s
   LEFT JOIN lakehouse.source_state t ON t.source_id OPERATOR(pg_catalog.=) s.source_id
   LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) s.target
@@ -55,6 +56,10 @@ SELECT s.source_id, s.name, s.owner, s.server, s.kind,
          COALESCE(pg_catalog.sum(rows), 0) AS rows, COALESCE(pg_catalog.sum(rejected), 0) AS rejected
          FROM lakehouse.kafka_offset WHERE source_id OPERATOR(pg_catalog.=) s.source_id) k
     ON s.kind OPERATOR(pg_catalog.=) 'kafka'
+  LEFT JOIN LATERAL (SELECT pg_catalog.count(*) AS clean_waiting_files,
+         pg_catalog.count(sqlstate) AS clean_failed_files
+         FROM lakehouse.file_clean WHERE source_id OPERATOR(pg_catalog.=) s.source_id AND due IS NOT NULL) e
+    ON s.kind OPERATOR(pg_catalog.=) 'files'
   LEFT JOIN LATERAL (SELECT finished AS last_load FROM lakehouse.load
          WHERE source_id OPERATOR(pg_catalog.=) s.source_id ORDER BY load_id DESC LIMIT 1) l ON true
  WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
@@ -87,17 +92,23 @@ COMMENT ON COLUMN lakehouse.source_status.failures IS 'failures in a row';
 COMMENT ON COLUMN lakehouse.source_status.sqlstate IS 'SQLSTATE of the last failure while failing';
 COMMENT ON COLUMN lakehouse.source_status.error IS 'message of the last failure while failing';
 COMMENT ON COLUMN lakehouse.source_status.retry_at IS 'not tried again by a worker before this time';
+COMMENT ON COLUMN lakehouse.source_status.clean_waiting_files IS 'loaded files that will be moved or deleted (option clean_source); NULL for Kafka';
+COMMENT ON COLUMN lakehouse.source_status.clean_failed_files IS 'those of them that could not be moved or deleted when their time had come; file_status says why';
+COMMENT ON COLUMN lakehouse.source_status.clean_error IS 'why no file of the source can be moved or deleted at present: a privilege, a directory';
 
 CREATE VIEW lakehouse.file_status WITH (security_barrier) AS
 SELECT s.name AS source, f.file_id, f.path, f.state, f.size, f.mtime,
        (f."position" OPERATOR(pg_catalog.-) g.bytes)::bigint AS "position", f.line,
        f.rows, f.rejected, f.attempts, f.sqlstate, f.error, f.retry_at, f.discovered, f.loaded,
-       f.version, f.hash, f.ended
+       f.version, f.hash, f.ended,
+       c.state AS clean_state, c.mode AS clean_mode, COALESCE(c.due, c.finished) AS clean_time,
+       c.target AS clean_target, c.attempts AS clean_attempts, c.sqlstate AS clean_sqlstate, c.error AS clean_error
   FROM lakehouse.file f
   JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) f.source_id
  CROSS JOIN LATERAL (SELECT COALESCE(pg_catalog.sum(last_position OPERATOR(pg_catalog.-) first_position), 0) AS bytes
                        FROM lakehouse.file_range
                       WHERE source_id OPERATOR(pg_catalog.=) f.source_id AND file_id OPERATOR(pg_catalog.=) f.file_id) g
+  LEFT JOIN lakehouse.file_clean c ON c.file_id OPERATOR(pg_catalog.=) f.file_id
  WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
 COMMENT ON VIEW lakehouse.file_status IS 'files of the sources that the current role owns, or of all for members of pg_monitor';
 COMMENT ON COLUMN lakehouse.file_status.source IS 'name of the source';
@@ -119,6 +130,13 @@ COMMENT ON COLUMN lakehouse.file_status.loaded IS 'when it was loaded to the end
 COMMENT ON COLUMN lakehouse.file_status.version IS 'version of the path: each that is loaded as a whole is a row of its own';
 COMMENT ON COLUMN lakehouse.file_status.hash IS 'hash of the bytes loaded so far; while several workers load a large file, of those loaded or begun; NULL if nothing was loaded';
 COMMENT ON COLUMN lakehouse.file_status.ended IS 'when a later version took its place; NULL for the present one';
+COMMENT ON COLUMN lakehouse.file_status.clean_state IS 'what becomes of the file after its load: waiting, acting (under way), moved, deleted, left (it was not the file that was loaded any more); NULL without option clean_source';
+COMMENT ON COLUMN lakehouse.file_status.clean_mode IS 'move or delete';
+COMMENT ON COLUMN lakehouse.file_status.clean_time IS 'when that happened, or not before when it will';
+COMMENT ON COLUMN lakehouse.file_status.clean_target IS 'path that it was, or is being, moved to';
+COMMENT ON COLUMN lakehouse.file_status.clean_attempts IS 'attempts in a row that did not come to an end';
+COMMENT ON COLUMN lakehouse.file_status.clean_sqlstate IS 'SQLSTATE of why it is not yet, or was not, moved or deleted';
+COMMENT ON COLUMN lakehouse.file_status.clean_error IS 'that reason';
 
 CREATE VIEW lakehouse.load_status WITH (security_barrier) AS
 SELECT l.load_id,

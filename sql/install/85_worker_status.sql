@@ -13,8 +13,8 @@ SELECT database, kind, object, task_key, run_id, pid, state, note, since
   FROM lakehouse.workers();
 COMMENT ON VIEW lakehouse.worker_status IS 'one row for each background worker; empty when lakehouse is not in shared_preload_libraries';
 COMMENT ON COLUMN lakehouse.worker_status.database IS 'database that it works in';
-COMMENT ON COLUMN lakehouse.worker_status.kind IS 'scheduler (one for each database), source, flow, outbox (sends messages to Kafka) or task';
-COMMENT ON COLUMN lakehouse.worker_status.object IS 'source: its name; flow: owner of the flows it runs; outbox: server; task: name of the job';
+COMMENT ON COLUMN lakehouse.worker_status.kind IS 'scheduler (one for each database), source, flow, outbox (sends messages to Kafka), clean-up or task';
+COMMENT ON COLUMN lakehouse.worker_status.object IS 'source: its name; flow: owner of the flows it runs; outbox: server; clean-up: owner of the sources whose files it moves or deletes; task: name of the job';
 COMMENT ON COLUMN lakehouse.worker_status.task_key IS 'key of the task';
 COMMENT ON COLUMN lakehouse.worker_status.run_id IS 'run that the task belongs to';
 COMMENT ON COLUMN lakehouse.worker_status.pid IS 'process, as in pg_stat_activity';

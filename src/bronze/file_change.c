@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/tuplestore.h"
 
+#include "bronze/clean.h"
 #include "bronze/file_change.h"
 #include "bronze/file_hash.h"
 #include "bronze/file_ingest.h"
@@ -235,6 +236,7 @@ lakehouse_reingest_file(PG_FUNCTION_ARGS)
 	LhCatalog	catalog;
 	bool		found;
 
+	lh_clean_check_present(source, path);
 	lh_range_forget(source->source_id, path, 0);
 	lh_catalog_begin(&catalog);
 	found = lh_catalog_run("WITH o AS (UPDATE lakehouse.file SET ended = pg_catalog.clock_timestamp(), retry_at = NULL,"

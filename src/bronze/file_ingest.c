@@ -36,6 +36,7 @@
 #include "bronze/file_ingest_internal.h"
 #include "bronze/file_range.h"
 #include "guc.h"
+#include "source/file_root.h"
 #include "source/server.h"
 
 /* time between two looks where another worker may hold what waits */
@@ -74,6 +75,7 @@ file_open(const LhSource *source, bool continuous)
 
 	ingest->continuous = continuous;
 	lh_file_options_parse(options, continuous, &ingest->options);
+	lh_clean_options_parse(options, &ingest->clean);
 	ingest->reader = lh_reader_find(source->format);
 	if (ingest->reader == NULL)
 		ereport(ERROR,
@@ -203,7 +205,7 @@ LhDescriptor *
 lh_file_root_open(Oid server)
 {
 	check_server_owner(server);
-	return lh_directory_open(lh_server_directory(server));
+	return lh_root_open(lh_server_directory(server), GetForeignServer(server)->owner);
 }
 
 /*

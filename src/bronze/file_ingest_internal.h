@@ -8,6 +8,7 @@
 
 #include <limits.h>
 
+#include "bronze/clean.h"
 #include "bronze/file_ingest.h"
 #include "bronze/file_known.h"
 #include "bronze/file_ledger.h"
@@ -28,6 +29,7 @@ typedef struct FileIngest
 	LhIngest	base;
 	bool		continuous;
 	LhFileOptions options;
+	LhCleanOptions clean;
 	bool		follower;		/* another worker lists */
 	const LhReaderRoutine *reader;
 	Jsonb	   *reader_options; /* without those that are ours */

@@ -409,6 +409,8 @@ enter_load(FileBatch *batch, Part *part, LhLoad *load, const LhWriteCounts *writ
 	}
 	else
 		lh_ledger_progress(file->file_id, progress);
+	if (at_end)
+		lh_clean_enter(batch->ingest->base.source->source_id, file->file_id, &batch->ingest->clean);
 
 	batch->counts->loads++;
 	batch->counts->files += at_end;

@@ -8,6 +8,7 @@
 
 #include "utils/builtins.h"
 
+#include "bronze/clean_options.h"
 #include "bronze/file_options.h"
 #include "bronze/file_schema.h"
 #include "bronze/reject_limit.h"
@@ -59,7 +60,7 @@ Jsonb *
 lh_file_reader_options(Jsonb *options)
 {
 	static const char *const ours[] = {"max_attempts", "metadata", "on_change", "on_file_error", "settle_ms", "workers"};
-	Datum		result = JsonbPGetDatum(options);
+	Datum		result = JsonbPGetDatum(lh_clean_options_remove(options));
 
 	for (int i = 0; i < lengthof(ours); i++)
 		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(ours[i]));

@@ -95,6 +95,12 @@ lh_source_get(int32 source_id)
 	return source;
 }
 
+LhSource *
+lh_source_get_if(int32 source_id)
+{
+	return fetch_source(SOURCE_BY_ID, INT4OID, Int32GetDatum(source_id), false);
+}
+
 /*
  * read_source makes a source of the first row of the last result.
  */

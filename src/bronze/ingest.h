@@ -91,6 +91,9 @@ extern const LhIngestRoutine lh_kafka_ingest;
 extern LhSource *lh_source_find(const char *name);
 extern LhSource *lh_source_get(int32 source_id);
 
+/* the same, but NULL if there is none */
+extern LhSource *lh_source_get_if(int32 source_id);
+
 /* why the source may not run now (paused, other home, target gone), or NULL */
 extern char *lh_source_obstacle(const LhSource *source);
 

@@ -28,6 +28,7 @@
 #include "utils/rel.h"
 #include "utils/varlena.h"
 
+#include "bronze/clean.h"
 #include "bronze/file_ingest.h"
 #include "bronze/infer_schema.h"
 #include "bronze/ingest.h"
@@ -287,6 +288,7 @@ check_files_definition(Definition *definition, TupleDesc tupdesc)
 {
 	check_files(definition);
 	lh_file_source_validate(definition->format, definition->options, tupdesc);
+	lh_clean_options_check(definition->server, definition->path, definition->options);
 }
 
 /*
@@ -372,7 +374,8 @@ forget_failures(int32 source_id)
 	static const Oid types[] = {INT4OID};
 	Datum		value = Int32GetDatum(source_id);
 
-	lh_catalog_run("UPDATE lakehouse.source_state SET failures = 0, sqlstate = NULL, error = NULL, retry_at = NULL"
+	lh_catalog_run("UPDATE lakehouse.source_state SET failures = 0, sqlstate = NULL, error = NULL, retry_at = NULL,"
+				   "   clean_failures = 0, clean_sqlstate = NULL, clean_error = NULL, clean_retry_at = NULL"
 				   " WHERE source_id OPERATOR(pg_catalog.=) $1", 1, types, &value, NULL);
 	lh_catalog_run("UPDATE lakehouse.file SET retry_at = NULL, attempts = 0"
 				   " WHERE source_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'failed'",
@@ -427,6 +430,8 @@ store_definition(const Definition *definition, int32 source_id)
 		forget_failures(source_id);
 	}
 	lh_catalog_end(&catalog);
+	if (!definition->is_kafka)
+		lh_clean_redefine(source_id, definition->options);
 	return source_id;
 }
 
@@ -554,6 +559,8 @@ lakehouse_drop_source(PG_FUNCTION_ARGS)
 				(errmsg("source \"%s\" does not exist, skipping", name)));
 		PG_RETURN_VOID();
 	}
+	if (!source->is_kafka && OidIsValid(source->server))
+		lh_clean_abandon(source);
 	value = Int32GetDatum(source->source_id);
 	lh_catalog_begin(&catalog);
 	lh_catalog_run("DELETE FROM lakehouse.source WHERE source_id OPERATOR(pg_catalog.=) $1",
@@ -565,6 +572,8 @@ lakehouse_drop_source(PG_FUNCTION_ARGS)
 	lh_catalog_run("DELETE FROM lakehouse.file_action WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.file_range WHERE source_id OPERATOR(pg_catalog.=) $1",
+				   1, types, &value, NULL);
+	lh_catalog_run("DELETE FROM lakehouse.file_clean WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.schema_change WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);

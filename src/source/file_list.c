@@ -314,3 +314,37 @@ match_path(const List *names, int from, const char *path)
 		return false;
 	return slash ? match_path(names, from + 1, slash + 1) : from == list_length(names) - 1;
 }
+
+bool
+lh_file_pattern_matches(const char *pattern, const char *path)
+{
+	return match_path(split_pattern(pattern), 0, path);
+}
+
+/*
+ * lh_file_pattern_reaches follows the pattern into the directory, "" being the
+ * root.
+ */
+bool
+lh_file_pattern_reaches(const char *pattern, const char *directory)
+{
+	List	   *names = split_pattern(pattern);
+	int			depth = 0;
+
+	while (directory[0] != '\0')
+	{
+		char	   *step = pnstrdup(directory, strcspn(directory, "/"));
+		const char *name = list_nth(names, depth);
+
+		if (is_ignored(step))
+			return false;
+		if (strcmp(name, "**") == 0)
+			return true;
+		/* the last name is that of a file */
+		if (++depth == list_length(names) || fnmatch(name, step, FNM_NOESCAPE) != 0)
+			return false;
+		directory += strlen(step);
+		directory += strspn(directory, "/");
+	}
+	return true;
+}

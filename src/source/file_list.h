@@ -32,4 +32,10 @@ extern void lh_file_list(const LhDescriptor *root, const char *pattern,
 /* raises 22023 for a pattern that leaves the directory or names nothing */
 extern void lh_file_pattern_check(const char *pattern);
 
+/* does a path beneath the directory match, whatever its names begin with? */
+extern bool lh_file_pattern_matches(const char *pattern, const char *path);
+
+/* could the pattern list something in the directory, or beneath it? */
+extern bool lh_file_pattern_reaches(const char *pattern, const char *directory);
+
 #endif							/* LH_FILE_LIST_H */

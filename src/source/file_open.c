@@ -102,6 +102,27 @@ lh_directory_open(const char *directory)
 }
 
 /*
+ * is_closed tells, with errno, whether a path beneath a directory is none of
+ * ours.
+ */
+static bool
+is_closed(const LhDescriptor *root, const char *path)
+{
+	ListCell   *cell;
+
+	foreach(cell, root->closed)
+	{
+		size_t		length = strlen(lfirst(cell));
+
+		if (strncmp(path, lfirst(cell), length) != 0 || (path[length] != '\0' && path[length] != '/'))
+			continue;
+		errno = EACCES;
+		return true;
+	}
+	return false;
+}
+
+/*
  * lh_file_open opens a regular file for reading.
  */
 LhDescriptor *
@@ -110,7 +131,7 @@ lh_file_open(const LhDescriptor *root, const char *path)
 	LhDescriptor *descriptor;
 
 	LH_FAULT("open");
-	if (!AcquireExternalFD())
+	if (is_closed(root, path) || !AcquireExternalFD())
 		return NULL;
 	descriptor = wrap_descriptor(open_beneath(root->fd, path,
 											  O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC));
@@ -129,7 +150,7 @@ lh_file_open(const LhDescriptor *root, const char *path)
 LhDescriptor *
 lh_subdirectory_open(const LhDescriptor *root, const char *path)
 {
-	if (!AcquireExternalFD())
+	if (is_closed(root, path) || !AcquireExternalFD())
 		return NULL;
 	return wrap_descriptor(open_beneath(root->fd, path,
 										O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC));

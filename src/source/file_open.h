@@ -9,11 +9,14 @@
 
 #include <sys/stat.h>
 
+#include "nodes/pg_list.h"
+
 /* A descriptor that is closed with the memory context it was opened in. */
 typedef struct LhDescriptor
 {
 	int			fd;				/* -1 = closed */
 	struct stat status;			/* when it was opened */
+	List	   *closed;			/* directory: paths beneath it that are not opened */
 	MemoryContextCallback release;
 } LhDescriptor;
 

@@ -27,6 +27,7 @@
 
 #include "catalog/options.h"
 #include "compat.h"
+#include "source/file_root.h"
 #include "source/kafka_client.h"
 #include "source/server.h"
 
@@ -186,6 +187,7 @@ lakehouse_files_validator(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied to name a directory of the server"),
 				 errdetail("Only a superuser or a role with the privileges of pg_read_server_files may do so.")));
+	lh_root_check(directory, GetUserId());
 	PG_RETURN_VOID();
 }
 
@@ -195,8 +197,6 @@ lakehouse_files_validator(PG_FUNCTION_ARGS)
 static void
 check_directory(const char *directory)
 {
-	const char *step = directory;
-
 	if (directory[0] != '/')
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
@@ -206,17 +206,11 @@ check_directory(const char *directory)
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 				 errmsg("directory name is too long"),
 				 errdetail("It has %zu bytes; the limit is %d bytes.", strlen(directory), MAXPGPATH - 1)));
-	while (step != NULL)
-	{
-		size_t		length = strcspn(++step, "/");
-
-		if ((length == 1 && step[0] == '.') || (length == 2 && strncmp(step, "..", 2) == 0))
-			ereport(ERROR,
-					(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
-					 errmsg("directory \"%s\" has a step \".\" or \"..\"", directory),
-					 errhint("Write the path as it is without them.")));
-		step = step[length] == '/' ? step + length : NULL;
-	}
+	if (!lh_path_is_plain(directory))
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("directory \"%s\" has a step \".\" or \"..\"", directory),
+				 errhint("Write the path as it is without them.")));
 }
 
 static void
@@ -477,20 +471,30 @@ lh_server_check_usage(Oid server)
 char *
 lh_server_directory(Oid server)
 {
-	ForeignServer *definition = GetForeignServer(server);
-	const char *directory;
+	char	   *directory;
+
+	lh_server_check_usage(server);
+	directory = lh_server_is_kafka(server) ? NULL : lh_server_directory_of(server);
+	if (directory == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("server \"%s\" has no directory", GetForeignServer(server)->servername)));
+	check_directory(directory);
+	return directory;
+}
+
+/*
+ * lh_server_directory_of gives one slash between steps, none at the end.
+ */
+char *
+lh_server_directory_of(Oid server)
+{
+	const char *directory = OidIsValid(server) ? option_value(GetForeignServer(server)->options, "directory") : NULL;
 	char	   *result;
 	size_t		length = 0;
 
-	lh_server_check_usage(server);
-	directory = option_value(definition->options, "directory");
-	if (lh_server_is_kafka(server) || directory == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("server \"%s\" has no directory", definition->servername)));
-	check_directory(directory);
-
-	/* one slash between steps, none at the end */
+	if (directory == NULL)
+		return NULL;
 	result = palloc(strlen(directory) + 1);
 	for (const char *c = directory; *c != '\0'; c++)
 	{

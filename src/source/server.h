@@ -36,6 +36,9 @@ extern void lh_server_check_kafka(Oid server);
 /* bytes that a message for a Kafka cluster may have, as its options say */
 extern int64 lh_server_message_limit(Oid server);
 
+/* the same without any check of privileges; NULL if there is none */
+extern char *lh_server_directory_of(Oid server);
+
 /*
  * Properties for a connection to a lakehouse_kafka server as "role": the
  * server's options and those of the role's user mapping (or PUBLIC's), a list

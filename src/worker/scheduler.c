@@ -25,6 +25,7 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+#include "bronze/clean.h"
 #include "bronze/ingest.h"
 #include "catalog/catalog_access.h"
 #include "compat.h"
@@ -85,6 +86,7 @@ static void serve_attempt(Pass *pass, const LhJobRun *run, int task);
 static bool has_task_worker(const LhSlot *slots, int count, const LhWorkerConfig *config);
 static void close_crashed_attempts(LhJobRun *run);
 static void stop_tasks_of_closed_runs(const Pass *pass, List *runs);
+static void serve_clean_up(Pass *pass);
 static void serve_sources(Pass *pass);
 static bool serve_source(Pass *pass, const LhWorkerConfig *config);
 static void show_waiting(const Pass *pass);
@@ -191,6 +193,7 @@ do_pass(void)
 	serve_flows(&pass);
 	serve_outbox(&pass);
 	serve_jobs(&pass);
+	serve_clean_up(&pass);
 	serve_sources(&pass);
 	show_waiting(&pass);
 }
@@ -633,6 +636,48 @@ stop_tasks_of_closed_runs(const Pass *pass, List *runs)
 	}
 }
 
+/* ----------------------------------------------------------------- clean-up */
+
+/*
+ * serve_clean_up starts a worker for each owner of sources of which files are
+ * due to be moved or deleted.  An owner who cannot log in has no such worker;
+ * the sources say so.
+ */
+static void
+serve_clean_up(Pass *pass)
+{
+	List	   *owners;
+	ListCell   *cell;
+
+	lh_worker_begin("clean-up");
+	owners = lh_clean_due(InvalidOid);
+	lh_worker_commit();
+	foreach(cell, owners)
+	{
+		LhWorkerConfig config = {.kind = LH_WORKER_CLEAN, .database = MyDatabaseId,
+		.role = lfirst_oid(cell), .object = lfirst_oid(cell)};
+		char	   *obstacle;
+		int			index;
+
+		if (find_slot(pass, LH_WORKER_CLEAN, lfirst_oid(cell), &index))
+			continue;
+		lh_worker_begin("clean-up");
+		obstacle = login_obstacle(config.role);
+		if (obstacle == NULL)
+			strlcpy(config.name, GetUserNameFromId(config.role, false), sizeof(config.name));
+		else
+		{
+			ListCell   *source;
+
+			foreach(source, lh_clean_due(config.role))
+				lh_clean_failed(lfirst_int(source), ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, obstacle);
+		}
+		lh_worker_commit();
+		if (obstacle == NULL)
+			start(pass, &config, lh_max_workers);
+	}
+}
+
 /* ------------------------------------------------------------------ sources */
 
 /*
@@ -765,9 +810,9 @@ show_waiting(const Pass *pass)
 	for (int kind = 0; kind < lengthof(pass->waiting); kind++)
 		total += pass->waiting[kind];
 	if (total > 0)
-		snprintf(note, sizeof(note), "no worker free for %d workers of sources, %d owners of flows, %d senders, %d tasks",
+		snprintf(note, sizeof(note), "no worker free for %d workers of sources, %d owners of flows, %d owners of files, %d senders, %d tasks",
 				 pass->waiting[LH_WORKER_SOURCE], pass->waiting[LH_WORKER_FLOW],
-				 pass->waiting[LH_WORKER_OUTBOX], pass->waiting[LH_WORKER_TASK]);
+				 pass->waiting[LH_WORKER_CLEAN], pass->waiting[LH_WORKER_OUTBOX], pass->waiting[LH_WORKER_TASK]);
 	lh_slot_set_note(note);
 	if (total > 0 && !shown)
 		ereport(LOG,

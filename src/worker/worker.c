@@ -56,7 +56,7 @@ PG_FUNCTION_INFO_V1(lakehouse_workers);
 const char *
 lh_worker_kind_name(LhWorkerKind kind)
 {
-	static const char *const names[] = {"scheduler", "source", "flow", "outbox", "task"};
+	static const char *const names[] = {"scheduler", "source", "flow", "outbox", "clean-up", "task"};
 
 	return names[kind];
 }
@@ -180,6 +180,9 @@ lh_worker_main(Datum main_arg)
 			break;
 		case LH_WORKER_OUTBOX:
 			lh_outbox_worker_run(&config);
+			break;
+		case LH_WORKER_CLEAN:
+			lh_clean_worker_run(&config);
 			break;
 		case LH_WORKER_TASK:
 			lh_task_run(&config);

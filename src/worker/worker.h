@@ -17,6 +17,7 @@ typedef enum LhWorkerKind
 	LH_WORKER_SOURCE,			/* reads one continuous source */
 	LH_WORKER_FLOW,				/* runs the due flows of one owner */
 	LH_WORKER_OUTBOX,			/* sends the messages of one role to one server */
+	LH_WORKER_CLEAN,			/* cleans up after the sources of one owner */
 	LH_WORKER_TASK				/* executes one attempt of a task */
 } LhWorkerKind;
 
@@ -26,7 +27,7 @@ typedef struct LhWorkerConfig
 	LhWorkerKind kind;
 	Oid			database;
 	Oid			role;			/* to log in as; InvalidOid = bootstrap superuser */
-	int64		object;			/* source_id, owner of flows, lh_outbox_object, run_id */
+	int64		object;			/* source_id, owner of flows or files, lh_outbox_object, run_id */
 	int64		version;		/* source: xmin of its row; other: 0 */
 	int			attempt;		/* task only */
 	int			worker;			/* source only: number of the worker, from 0 */
@@ -107,6 +108,7 @@ extern void lh_scheduler_run(const LhWorkerConfig *config);
 extern void lh_source_run(const LhWorkerConfig *config);
 extern void lh_flow_worker_run(const LhWorkerConfig *config);
 extern void lh_outbox_worker_run(const LhWorkerConfig *config);
+extern void lh_clean_worker_run(const LhWorkerConfig *config);
 extern void lh_task_run(const LhWorkerConfig *config);
 
 /* what an outbox worker is told apart by */
