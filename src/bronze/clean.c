@@ -417,9 +417,16 @@ static LhSource *
 open_pass(int32 source_id, LhCleanPass *pass, LhCleanOptions *options)
 {
 	LhSource   *source = lh_source_get_if(source_id);
+	char	   *obstacle;
 
-	if (source == NULL || lh_source_obstacle(source) != NULL)
+	if (source == NULL || source->paused != NULL)
 		return NULL;
+	obstacle = lh_source_obstacle(source);
+	if (obstacle != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot clean up after source \"%s\"", source->name),
+				 errdetail_internal("%s", obstacle)));
 	lh_clean_options_parse(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(source->options))),
 						   options);
 	lh_identity_role(&pass->identity, source->owner, OWNER_PATH);
@@ -689,39 +696,56 @@ read_acting(int32 source_id, Batch *batch)
 	lh_catalog_end(&catalog);
 }
 
+/*
+ * abandon_file gives a file its own name back.
+ */
+static void
+abandon_file(LhCleanPass *pass, LhCleanFile *file)
+{
+	const char *reason = NULL;
+	int			sqlstate = 0;
+	Guard		guard;
+
+	file->objection = "the source is dropped";
+	begin_guard(&guard);
+	PG_TRY();
+	{
+		LhIdentity	identity;
+
+		if (pass->root == NULL)
+		{
+			lh_identity_role(&identity, pass->source->owner, OWNER_PATH);
+			pass->root = lh_file_root_open(pass->source->server);
+			lh_identity_restore(&identity);
+		}
+		(void) lh_clean_act(pass, file, LH_CLEAN_LEFT, &reason, &sqlstate);
+		end_guard(&guard);
+	}
+	PG_CATCH();
+	{
+		reason = catch_guard(&guard, &sqlstate);
+		ereport(WARNING,
+				(errcode(sqlstate),
+				 errmsg("file \"%s\" may have kept the name that it got to be cleaned up: %s",
+						file->path, reason)));
+	}
+	PG_END_TRY();
+	write_end(file, "left", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, file->objection);
+}
+
 void
 lh_clean_abandon(const LhSource *source)
 {
 	Batch	   *batch = palloc(sizeof(Batch));
 	LhCleanPass pass = {.source = source, .context = CurrentMemoryContext};
 
-	for (;;)
+	do
 	{
 		read_acting(source->source_id, batch);
-		if (batch->count == 0)
-			return;
-		if (pass.root == NULL)
-		{
-			lh_identity_role(&pass.identity, source->owner, OWNER_PATH);
-			pass.root = lh_file_root_open(source->server);
-			pass.real_root = lh_root_real_path(pass.root);
-			lh_identity_restore(&pass.identity);
-		}
 		for (int i = 0; i < batch->count; i++)
-		{
-			const char *reason = NULL;
-			int			sqlstate = 0;
-
-			batch->files[i].objection = "the source is dropped";
-			if (act_file(&pass, &batch->files[i], &reason, &sqlstate) == LH_CLEAN_FAILED)
-				ereport(WARNING,
-						(errcode(sqlstate),
-						 errmsg("file \"%s\" may have kept the name that it got to be cleaned up: %s",
-								batch->files[i].path, reason)));
-			write_end(&batch->files[i], "left", ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE, "the source is dropped");
-		}
+			abandon_file(&pass, &batch->files[i]);
 		lh_clean_sync(&pass);
-	}
+	} while (batch->count > 0);
 }
 
 void

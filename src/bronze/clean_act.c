@@ -412,6 +412,11 @@ find_place(LhCleanPass *pass, const LhCleanFile *file, Place *place)
 	place->name = name_of(file->path);
 	place->hidden = hidden_name(file);
 	place->from = open_from(pass, file->path);
+}
+
+static void
+find_target(LhCleanPass *pass, const LhCleanFile *file, Place *place)
+{
 	if (file->target == NULL)
 		return;
 	place->to = open_to(pass, file->target);
@@ -443,6 +448,8 @@ lh_clean_act(LhCleanPass *pass, const LhCleanFile *file, LhCleanVerdict unwanted
 			refuse_give_back(error, &place);
 		place.taken = NULL;
 	}
+	/* only now: a target that is gone must not keep a file from its name */
+	find_target(pass, file, &place);
 	if (place.taken == NULL)
 	{
 		original = open_file(place.from, place.name, file->path, &other);

@@ -71,7 +71,8 @@ clean_source(int32 source_id)
 		if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)
 		{
 			begin();
-			lh_clean_failed(source_id, error->sqlerrcode, error->message);
+			lh_clean_failed(source_id, error->sqlerrcode,
+							error->detail ? psprintf("%s (%s)", error->message, error->detail) : error->message);
 			lh_worker_commit();
 		}
 	}

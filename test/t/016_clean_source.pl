@@ -296,16 +296,17 @@ for my $mode (qw(move delete))
 }
 # dropped in the middle
 {
-	make_path("$landing/short");
-	sql("SELECT lakehouse.create_source('short', 'landing', 'bronze.t', path => 'short/h*.csv', options => '$option{delete}')");
+	make_path("$landing/short", "$base/brief");
+	sql(qq(SELECT lakehouse.create_source('short', 'landing', 'bronze.t', path => 'short/h*.csv', options => '{"clean_source": "move", "clean_source_retention": "0s", "clean_source_move_target": "$base/brief"}')));
 	spew("$landing/short/h.csv", "7000,h\n");
 	sql("SELECT lakehouse.run_source('short')");
 	my $seen = -s $node->logfile;
 	call('short', "LOAD 'lakehouse'; SET lakehouse.fault = 'archive-taken:kill:1';");
 	wait_restarted($node, $seen);
 	ok(!-e "$landing/short/h.csv", 'a file has its hidden name');
+	remove_tree("$base/brief");
 	sql("SELECT lakehouse.drop_source('short')");
-	is(slurp_file("$landing/short/h.csv"), "7000,h\n", 'and its own again when the source is dropped');
+	is(slurp_file("$landing/short/h.csv"), "7000,h\n", 'and its own again when the source is dropped, though the target is gone');
 	unlink("$landing/short/h.csv");
 }
 
@@ -452,9 +453,19 @@ sql("SELECT lakehouse.alter_source('s', trigger => 'available_now')");
 sql("CREATE ROLE mute SUPERUSER NOLOGIN; ALTER TABLE bronze.t OWNER TO mute; SELECT lakehouse.alter_source('s', owner => 'mute')");
 bring();
 sql("SELECT lakehouse.run_source('s')");
-ok(poll_value($node, "SELECT clean_error FROM lakehouse.source_status", 'role "mute" is not permitted to log in'), 'why no worker comes is shown');
+ok(poll_value($node, "SELECT clean_error FROM lakehouse.source_status WHERE name = 's'", 'role "mute" is not permitted to log in'), 'why no worker comes is shown');
 sql("ALTER ROLE mute LOGIN; SELECT lakehouse.resume_source('s')");
 ok(poll_value($node, "SELECT count(*) FROM lakehouse.file_status WHERE clean_state = 'moved'", '251'), 'and one comes when it may, without a continuous source');
+
+# what it needs is gone
+sql("CREATE TABLE bronze.brief (id int, word text)");
+make_path("$landing/brief");
+sql(qq(SELECT lakehouse.create_source('brief', 'landing', 'bronze.brief', path => 'brief/*.csv', options => '{"clean_source": "delete", "clean_source_retention": "1 second"}')));
+spew("$landing/brief/a.csv", "1,a\n");
+sql("SELECT lakehouse.run_source('brief'); DROP TABLE bronze.brief");
+ok(poll_value($node, "SELECT clean_error ~ 'target table does not exist' FROM lakehouse.source_status WHERE name = 'brief'", 't'), 'without its table a source cleans up nothing, and says so');
+ok(-e "$landing/brief/a.csv", 'the file stays');
+sql("SELECT lakehouse.drop_source('brief')");
 
 # one path, delivered again and again while its versions are deleted
 sql(<<"END");
