@@ -432,7 +432,8 @@ is(sql('SELECT count(*) FROM lakehouse.verify() WHERE NOT ok'), '0', 'verify() f
 $node->stop;
 
 # ---- by itself: a worker does it, also when nothing comes
-$node = lakehouse_node('clean_worker', install_path => $path);
+$node = lakehouse_node('clean_worker', install_path => $path,
+	conf => "lakehouse.batch_bytes = '64kB'\nlakehouse.max_record_size = '64kB'\n");
 $base = realpath($node->basedir);
 ($landing, $done) = ("$base/landing", "$base/done");
 make_path("$landing/in", $done);
@@ -447,6 +448,18 @@ bring() for 1 .. 250;
 ok(poll_value($node, "SELECT count(*) FROM lakehouse.file_status WHERE clean_state = 'moved'", '250', 120), 'a worker moves files without being asked');
 is(scalar(my @moved = glob("$done/in/*.csv")), 250, 'all of them');
 is(sql('SELECT count(*), count(DISTINCT id) FROM bronze.t'), '250|250', 'and each was loaded once');
+
+# a file that several workers load together goes when the last of them is done
+sql(<<"END");
+CREATE TABLE bronze.large (id int, word text);
+SELECT lakehouse.create_source('large', 'landing', 'bronze.large', path => 'large/*.csv', trigger => 'continuous',
+  options => '{"settle_ms": 0, "workers": 3, "clean_source": "delete", "clean_source_retention": "0s"}');
+END
+make_path("$landing/large");
+spew("$landing/large/a.csv", join('', map { "$_,word $_\n" } 1 .. 60_000));
+ok(poll_value($node, "SELECT clean_state FROM lakehouse.file_status WHERE source = 'large'", 'deleted', 120), 'a file that is loaded in parts is deleted');
+is(sql('SELECT count(*), count(DISTINCT id), sum(id) FROM bronze.large'), '60000|60000|1800030000', 'with all its records loaded');
+sql("SELECT lakehouse.drop_source('large')");
 
 # an owner who cannot log in is told
 sql("SELECT lakehouse.alter_source('s', trigger => 'available_now')");
