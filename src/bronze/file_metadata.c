@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -158,20 +159,15 @@ add_column(LhFileMetadata *metadata, TupleDesc tupdesc, const char *column,
 		   const char *fact_name, bool *fillable)
 {
 	int			fact = find_fact(fact_name);
-	Form_pg_attribute attribute = NULL;
-	int			number;
+	int			number = SPI_fnumber(tupdesc, column) - 1;
+	Form_pg_attribute attribute;
 
-	for (number = 0; number < tupdesc->natts; number++)
-	{
-		attribute = TupleDescAttr(tupdesc, number);
-		if (!attribute->attisdropped && strcmp(NameStr(attribute->attname), column) == 0)
-			break;
-	}
-	if (number == tupdesc->natts)
+	if (number < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("column \"%s\" of option \"%s\" does not exist in the target", column, OPTION),
 				 errhint("The option maps columns of the target table to facts.")));
+	attribute = TupleDescAttr(tupdesc, number);
 	if (attribute->atttypid != fact_types[fact] || attribute->attgenerated ||
 		attribute->attidentity == ATTRIBUTE_IDENTITY_ALWAYS || strcmp(column, "_load_id") == 0)
 		ereport(ERROR,

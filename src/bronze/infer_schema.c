@@ -510,6 +510,10 @@ lakehouse_infer_schema(PG_FUNCTION_ARGS)
 	hints = begin_sample(&sample, server, path, format, options,
 						 PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4)));
 	read_sample(&sample);
+	if (sample.file_count == 0)
+		ereport(NOTICE,
+				(errmsg("no file matches path \"%s\"", path),
+				 errhint("A path is a pattern beneath the server's directory, for example \"orders/*.csv\" or \"**/*.json\".")));
 	foreach(cell, list_columns(&sample, hints))
 		put_column((ReturnSetInfo *) fcinfo->resultinfo, &sample, lfirst(cell));
 	lh_identity_restore(&identity);

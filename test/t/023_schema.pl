@@ -147,6 +147,7 @@ like(refused(q{SELECT * FROM lakehouse.infer_schema('landing', 'in/j.json', hint
 	qr/22023.*named twice/s, 'a hint that comes twice');
 like(refused(q{SELECT * FROM lakehouse.infer_schema('nowhere', 'in/j.json')}), qr/42704/, 'no such server');
 like(refused(q{SELECT * FROM lakehouse.infer_schema('landing', '../j.json')}), qr/22023/, 'a path that leads out');
+like(($node->psql('postgres', q{SELECT * FROM lakehouse.infer_schema('landing', 'in/nosuch*.csv')}))[2], qr/NOTICE.*no file matches path "in\/nosuch\*\.csv"/, 'a path without files');
 sql("CREATE ROLE evil; CREATE ROLE etl; SELECT lakehouse.grant_use('evil'); SELECT lakehouse.grant_use('etl'); GRANT USAGE ON FOREIGN SERVER landing TO etl");
 like(refused(q{SET ROLE evil; SELECT * FROM lakehouse.infer_schema('landing', 'in/j.json')}), qr/42501/,
 	'without USAGE of the server nothing is read');
