@@ -36,11 +36,13 @@ CREATE FUNCTION lakehouse.create_flow(
     streaming      text[]  DEFAULT '{}',
     trigger        text    DEFAULT 'auto',
     max_loads      integer DEFAULT 1000,
-    replace        boolean DEFAULT false)
+    replace        boolean DEFAULT false,
+    server         text    DEFAULT NULL,
+    topic          text    DEFAULT NULL)
 RETURNS void AS 'MODULE_PATHNAME', 'lakehouse_create_flow'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION lakehouse.create_flow(text, text, text, text, text[], text[], text, text[], text[], text[], text, integer, boolean) IS
-'creates a flow: a query or DML statement that is run on the new rows of its streaming inputs. mode: append (default), insert_only, upsert, scd1, aggregate, complete; a statement runs as it is. The target is created from the query''s columns if it is missing. Tables with loads stream and others are static, unless listed. replace changes a flow of that name and keeps its queue. Errors: 42710 exists, 0A000 a shape that new rows alone cannot give, 42P19 a cycle, 22023 arguments that do not fit';
+COMMENT ON FUNCTION lakehouse.create_flow(text, text, text, text, text[], text[], text, text[], text[], text[], text, integer, boolean, text, text) IS
+'creates a flow: a query or DML statement that is run on the new rows of its streaming inputs. mode: append (default), insert_only, upsert, scd1, aggregate, complete; a statement runs as it is. With a Kafka server and a topic the rows leave as messages whose value is the row as JSON and whose key is made of keys: mode kafka (each new row is a message) or upsert_kafka (for each key that new loads touch what the query gives now, or a tombstone). The target is created from the query''s columns if it is missing. Tables with loads stream and others are static, unless listed. replace changes a flow of that name and keeps its queue. Errors: 42710 exists, 0A000 a shape that new rows alone cannot give, 42P19 a cycle, 22023 arguments that do not fit';
 
 CREATE FUNCTION lakehouse.alter_flow(
     name      text,

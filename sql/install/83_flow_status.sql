@@ -29,7 +29,9 @@ SELECT f.name,
        s.sqlstate,
        s.error,
        s.retry_at,
-       f.created
+       f.created,
+       f.server,
+       f.topic
   FROM lakehouse.flow f
   LEFT JOIN lakehouse.flow_state s ON s.flow_id OPERATOR(pg_catalog.=) f.flow_id
   CROSS JOIN LATERAL (
@@ -49,8 +51,8 @@ SELECT f.name,
 COMMENT ON VIEW lakehouse.flow_status IS 'one row for each flow: what it waits for and how its last run ended';
 COMMENT ON COLUMN lakehouse.flow_status.name IS 'name of the flow';
 COMMENT ON COLUMN lakehouse.flow_status.owner IS 'role in whose name it runs';
-COMMENT ON COLUMN lakehouse.flow_status.target IS 'table that it writes';
-COMMENT ON COLUMN lakehouse.flow_status.mode IS 'append, insert_only, upsert, scd1, aggregate, complete, or sql for a DML statement';
+COMMENT ON COLUMN lakehouse.flow_status.target IS 'table that it writes; lakehouse.outbox if its rows leave as messages';
+COMMENT ON COLUMN lakehouse.flow_status.mode IS 'append, insert_only, upsert, scd1, aggregate, complete, kafka, upsert_kafka, or sql for a DML statement';
 COMMENT ON COLUMN lakehouse.flow_status.trigger IS 'auto (follows its inputs), available_now or continuous';
 COMMENT ON COLUMN lakehouse.flow_status.state IS 'paused, failed (is tried again at retry_at), waiting (loads are pending) or up to date';
 COMMENT ON COLUMN lakehouse.flow_status.reason IS 'why it is paused';
@@ -72,6 +74,8 @@ COMMENT ON COLUMN lakehouse.flow_status.sqlstate IS 'SQLSTATE of the last failur
 COMMENT ON COLUMN lakehouse.flow_status.error IS 'its message';
 COMMENT ON COLUMN lakehouse.flow_status.retry_at IS 'when a background worker tries again';
 COMMENT ON COLUMN lakehouse.flow_status.created IS 'when the flow was created';
+COMMENT ON COLUMN lakehouse.flow_status.server IS 'modes kafka and upsert_kafka: server that its messages go to';
+COMMENT ON COLUMN lakehouse.flow_status.topic IS 'modes kafka and upsert_kafka: their topic';
 
 CREATE VIEW lakehouse.flow_run_status WITH (security_barrier = true) AS
 SELECT r.run_id,

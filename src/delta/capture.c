@@ -442,7 +442,7 @@ lh_capture_release(Oid relation)
 	needed = lh_catalog_run("SELECT FROM lakehouse.flow_input i JOIN lakehouse.flow f"
 							" ON f.flow_id OPERATOR(pg_catalog.=) i.flow_id"
 							" WHERE i.input OPERATOR(pg_catalog.=) $1 AND i.streaming"
-							" AND f.mode OPERATOR(pg_catalog.=) 'aggregate'",
+							" AND f.mode OPERATOR(pg_catalog.=) ANY ('{aggregate,upsert_kafka}')",
 							1, types, &value, NULL) > 0;
 	if (!needed)
 		lh_catalog_run("UPDATE lakehouse.managed_table SET old_images = NULL"

@@ -37,7 +37,10 @@ lakehouse_explain_flow(PG_FUNCTION_ARGS)
 	add_row(result, "mode", flow->mode);
 	add_row(result, "technique", lh_flow_technique(flow->mode));
 	add_row(result, "why", technique_reason(flow));
-	add_row(result, "target", lh_flow_table_name(flow->merge.target));
+	if (lh_flow_is_sink(flow->mode))
+		add_row(result, "target", psprintf("topic %s of server %s", flow->topic, flow->server));
+	else
+		add_row(result, "target", lh_flow_table_name(flow->merge.target));
 	if (flow->merge.keys != NIL)
 		add_row(result, "keys", join_names(flow->merge.keys));
 	if (flow->paused)
@@ -65,7 +68,7 @@ add_row(ReturnSetInfo *result, const char *item, const char *value)
 static const char *
 technique_reason(const LhFlow *flow)
 {
-	if (strcmp(flow->mode, "aggregate") == 0)
+	if (lh_flow_recomputes(flow->mode))
 		return "the keys of groups that new, updated and deleted rows touch are found, and just those groups are computed again";
 	if (strcmp(flow->mode, "complete") == 0)
 		return "the whole query is run, and the differences are written";

@@ -24,6 +24,8 @@ typedef struct LhFlow
 	int			max_loads;
 	List	   *streaming;		/* Oid of inputs of which new loads are read */
 	List	   *statics;		/* Oid of inputs that are read whole */
+	char	   *server;			/* kafka, upsert_kafka: where its messages go */
+	char	   *topic;
 	LhMerge		merge;			/* load_id is set by each run */
 } LhFlow;
 
@@ -39,6 +41,7 @@ extern LhFlow *lh_flow_get(int32 flow_id);	/* NULL if there is none */
 
 /* the mode's way to the result: "direct", "recompute" or "complete" */
 extern const char *lh_flow_technique(const char *mode);
+extern bool lh_flow_recomputes(const char *mode);
 extern bool lh_flow_merge_mode(const char *mode, LhMergeMode *merge);
 
 /*
@@ -63,8 +66,14 @@ extern void lh_flow_failed(int32 flow_id, int sqlstate, const char *message);
 struct LhStatement;
 struct LhSlice;
 extern void lh_flow_check_recompute(const LhFlow *flow, const struct LhStatement *statement);
-extern List *lh_flow_default_keys(const char *name, const struct LhStatement *statement);
+extern List *lh_flow_default_keys(const LhFlow *flow, const struct LhStatement *statement);
 extern void lh_flow_recompute(const LhFlow *flow, const struct LhStatement *statement,
 							  const struct LhSlice *slice, LhMergeCounts *counts);
+
+/* flow_sink.c: does the mode send its rows to a topic? */
+extern bool lh_flow_is_sink(const char *mode);
+extern void lh_flow_send(const LhFlow *flow, const struct LhStatement *statement,
+						 Tuplestorestate *rows, Tuplestorestate *touched,
+						 TupleDesc touched_desc, LhMergeCounts *counts);
 
 #endif							/* LH_FLOW_H */

@@ -108,7 +108,7 @@ is_grouped_by(const TargetEntry *entry, List *clauses)
  * lh_flow_default_keys returns the columns that tell the query's groups apart.
  */
 List *
-lh_flow_default_keys(const char *name, const LhStatement *statement)
+lh_flow_default_keys(const LhFlow *flow, const LhStatement *statement)
 {
 	Query	   *query = user_query(statement->query);
 	List	   *clauses = query->groupClause ? query->groupClause : query->distinctClause;
@@ -124,14 +124,14 @@ lh_flow_default_keys(const char *name, const LhStatement *statement)
 		if (entry->resjunk)
 			ereport(ERROR,
 					(errcode(ERRCODE_GROUPING_ERROR),
-					 errmsg("flow \"%s\" groups by an expression that is not a column of its result", name),
+					 errmsg("flow \"%s\" groups by an expression that is not a column of its result", flow->name),
 					 errhint("Add the expression to the SELECT list, or list the columns by which groups are to be looked up in keys.")));
 		keys = lappend(keys, pstrdup(entry->resname));
 	}
 	if (keys == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("flow \"%s\" of mode aggregate has no GROUP BY to take its keys from", name),
+				 errmsg("flow \"%s\" of mode %s has no GROUP BY to take its keys from", flow->name, flow->mode),
 				 errhint("List in keys the columns by which rows are to be computed anew, or use mode => 'complete'.")));
 	return keys;
 }
@@ -153,13 +153,13 @@ lh_flow_check_recompute(const LhFlow *flow, const LhStatement *statement)
 		if (occurrence->recompute_obstacle != NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("flow \"%s\" of mode aggregate cannot stream from table \"%s\"",
-							flow->name, get_rel_name(occurrence->relation)),
+					 errmsg("flow \"%s\" of mode %s cannot stream from table \"%s\"",
+							flow->name, flow->mode, get_rel_name(occurrence->relation)),
 					 errdetail("The query reads the table %s, where the groups that new rows touch cannot be found.",
 							   occurrence->recompute_obstacle),
 					 errhint("List the table in static, or use mode => 'complete'.")));
 	}
-	lh_statement_check_covered(statement, "aggregate");
+	lh_statement_check_covered(statement, flow->mode);
 	check_groups(flow, query);
 	foreach(cell, statement->occurrences)
 		check_nullable(flow, query, lfirst(cell));
@@ -173,12 +173,13 @@ check_groups(const LhFlow *flow, const Query *query)
 	if (query->hasTargetSRFs)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("flow \"%s\" of mode aggregate cannot have a set-returning function in its SELECT list", flow->name),
+				 errmsg("flow \"%s\" of mode %s cannot have a set-returning function in its SELECT list",
+						flow->name, flow->mode),
 				 errhint("Move the function to the FROM clause.")));
 	if (query->hasAggs && query->groupClause == NIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("flow \"%s\" of mode aggregate needs GROUP BY", flow->name),
+				 errmsg("flow \"%s\" of mode %s needs GROUP BY", flow->name, flow->mode),
 				 errdetail("Without it every new row touches the only group."),
 				 errhint("Use mode => 'complete'.")));
 	foreach(cell, flow->merge.keys)
@@ -245,8 +246,8 @@ check_nullable(const LhFlow *flow, Query *query, const LhOccurrence *occurrence)
 	if (reason != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("flow \"%s\" of mode aggregate cannot stream from table \"%s\"",
-						flow->name, get_rel_name(occurrence->relation)),
+				 errmsg("flow \"%s\" of mode %s cannot stream from table \"%s\"",
+						flow->name, flow->mode, get_rel_name(occurrence->relation)),
 				 errdetail("The table is on the nullable side of an outer join, and %s.", reason),
 				 errhint("List the table in static, or use mode => 'complete'.")));
 }
@@ -311,7 +312,9 @@ lh_flow_recompute(const LhFlow *flow, const LhStatement *statement,
 							 key_environment(touched.null_keys, touched.desc), NULL);
 	}
 	error_context_stack = callback.previous;
-	if (tuplestore_tuple_count(touched.keys) > 0)
+	if (tuplestore_tuple_count(touched.keys) > 0 && lh_flow_is_sink(flow->mode))
+		lh_flow_send(flow, statement, rows, touched.keys, touched.desc, counts);
+	else if (tuplestore_tuple_count(touched.keys) > 0)
 		lh_merge_apply(&flow->merge, rows, lh_statement_tupdesc(statement),
 					   touched.keys, touched.desc, counts);
 	tuplestore_end(rows);

@@ -23,7 +23,7 @@
 #define FLOW_COLUMNS \
 	"SELECT f.flow_id, f.name, f.owner, f.target, f.mode, f.query, f.keys, f.sequence_by," \
 	" f.delete_when, f.except_columns, f.trigger, f.max_loads, f.path," \
-	" f.tombstones, f.paused," \
+	" f.tombstones, f.paused, f.server::pg_catalog.text, f.topic," \
 	" (SELECT pg_catalog.array_agg(i.input::pg_catalog.oid ORDER BY i.input)" \
 	"    FROM lakehouse.flow_input i" \
 	"   WHERE i.flow_id OPERATOR(pg_catalog.=) f.flow_id AND i.streaming)," \
@@ -58,7 +58,7 @@ static bool follow_triggers(OrderEntry *entries, int count);
 const char *
 lh_flow_technique(const char *mode)
 {
-	if (strcmp(mode, "aggregate") == 0)
+	if (lh_flow_recomputes(mode))
 		return "recompute";
 	if (strcmp(mode, "complete") == 0)
 		return "complete";
@@ -66,7 +66,17 @@ lh_flow_technique(const char *mode)
 }
 
 /*
- * lh_flow_merge_mode translates a mode; false for sql, which merges by itself.
+ * lh_flow_recomputes tells whether touched groups are computed again.
+ */
+bool
+lh_flow_recomputes(const char *mode)
+{
+	return strcmp(mode, "aggregate") == 0 || strcmp(mode, "upsert_kafka") == 0;
+}
+
+/*
+ * lh_flow_merge_mode translates a mode; false for sql, which merges by itself,
+ * and for modes that send.
  */
 bool
 lh_flow_merge_mode(const char *mode, LhMergeMode *merge)
@@ -150,8 +160,10 @@ read_flow(MemoryContext context)
 	flow->max_loads = (int) lh_catalog_int64(0, 12, 1);
 	flow->path = lh_catalog_text(0, 13, context);
 	flow->paused = lh_catalog_text(0, 15, context);
-	flow->streaming = oid_list(0, 16, context);
-	flow->statics = oid_list(0, 17, context);
+	flow->server = lh_catalog_text(0, 16, context);
+	flow->topic = lh_catalog_text(0, 17, context);
+	flow->streaming = oid_list(0, 18, context);
+	flow->statics = oid_list(0, 19, context);
 
 	(void) lh_flow_merge_mode(flow->mode, &flow->merge.mode);
 	flow->merge.target = lh_catalog_oid(0, 4);

@@ -168,6 +168,8 @@ read_arguments(FunctionCallInfo fcinfo, LhFlowDefinition *definition)
 	flow->max_loads = PG_GETARG_INT32(11);
 	check_max_loads(flow->max_loads);
 	definition->replace = !PG_ARGISNULL(12) && PG_GETARG_BOOL(12);
+	flow->server = text_argument(fcinfo, 13);
+	flow->topic = text_argument(fcinfo, 14);
 	flow->path = lh_catalog_current_path();
 }
 
@@ -215,6 +217,7 @@ define_flow(LhFlowDefinition *definition, const LhFlow *replaced)
 
 	statement = lh_statement_analyze(flow->query, flow->name, NULL);
 	lh_flow_check_mode(definition, statement);
+	lh_flow_check_sink(definition);
 	lh_flow_find_target(definition, statement);
 	choose_inputs(definition, statement, replaced);
 	lh_flow_check_cycle(definition);
@@ -230,11 +233,11 @@ define_flow(LhFlowDefinition *definition, const LhFlow *replaced)
 	lh_statement_stream(statement, flow->streaming);
 	if (strcmp(lh_flow_technique(flow->mode), "direct") == 0)
 		lh_statement_check_direct(statement, flow->mode);
-	else if (strcmp(flow->mode, "aggregate") == 0)
+	else if (lh_flow_recomputes(flow->mode))
 	{
 		if (flow->merge.keys == NIL)
 		{
-			flow->merge.keys = lh_flow_default_keys(flow->name, statement);
+			flow->merge.keys = lh_flow_default_keys(flow, statement);
 			definition->keys_are_groups = true;
 		}
 		lh_flow_check_recompute(flow, statement);
@@ -244,7 +247,7 @@ define_flow(LhFlowDefinition *definition, const LhFlow *replaced)
 
 	lh_flow_make_target(definition, statement);
 	lh_execute_check(statement->query, flow->query);
-	if (strcmp(flow->mode, "aggregate") == 0)
+	if (lh_flow_recomputes(flow->mode))
 		foreach(cell, flow->streaming)
 			lh_capture_old_images(lfirst_oid(cell));
 	flow->merge.tombstones = replaced ? replaced->merge.tombstones : InvalidOid;
@@ -382,10 +385,10 @@ static void
 store_flow(LhFlowDefinition *definition, const LhFlow *replaced)
 {
 	static const Oid types[] = {INT4OID, TEXTOID, OIDOID, OIDOID, TEXTOID, TEXTOID, TEXTARRAYOID,
-		TEXTARRAYOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, TEXTOID, OIDOID};
+		TEXTARRAYOID, TEXTOID, TEXTARRAYOID, TEXTOID, INT4OID, TEXTOID, OIDOID, TEXTOID, TEXTOID};
 	LhFlow	   *flow = &definition->flow;
-	Datum		values[14];
-	char		nulls[15] = "              ";
+	Datum		values[16];
+	char		nulls[17] = "                ";
 	LhCatalog	catalog;
 
 	if (replaced == NULL)
@@ -417,16 +420,22 @@ store_flow(LhFlowDefinition *definition, const LhFlow *replaced)
 		nulls[8] = 'n';
 	if (!OidIsValid(flow->merge.tombstones))
 		nulls[13] = 'n';
+	values[14] = flow->server ? CStringGetTextDatum(flow->server) : (Datum) 0;
+	nulls[14] = flow->server ? ' ' : 'n';
+	values[15] = flow->topic ? CStringGetTextDatum(flow->topic) : (Datum) 0;
+	nulls[15] = flow->topic ? ' ' : 'n';
 	lh_catalog_begin(&catalog);
 	lh_catalog_run("INSERT INTO lakehouse.flow (flow_id, name, owner, target, mode, query, keys,"
-				   " sequence_by, delete_when, except_columns, trigger, max_loads, path, tombstones)"
-				   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+				   " sequence_by, delete_when, except_columns, trigger, max_loads, path, tombstones,"
+				   " server, topic)"
+				   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15::pg_catalog.name, $16)"
 				   " ON CONFLICT (flow_id) DO UPDATE SET target = excluded.target, mode = excluded.mode,"
 				   " query = excluded.query, keys = excluded.keys, sequence_by = excluded.sequence_by,"
 				   " delete_when = excluded.delete_when,"
 				   " except_columns = excluded.except_columns, trigger = excluded.trigger,"
-				   " max_loads = excluded.max_loads, path = excluded.path, tombstones = excluded.tombstones",
-				   14, types, values, nulls);
+				   " max_loads = excluded.max_loads, path = excluded.path, tombstones = excluded.tombstones,"
+				   " server = excluded.server, topic = excluded.topic",
+				   16, types, values, nulls);
 	lh_catalog_end(&catalog);
 }
 
@@ -468,6 +477,8 @@ store_inputs(const LhFlowDefinition *definition, const LhFlow *replaced)
 	ListCell   *cell;
 
 	rebuild = replaced == NULL || replaced->merge.target != flow->merge.target ||
+		(lh_flow_is_sink(flow->mode) &&
+		 (strcmp(replaced->server, flow->server) != 0 || strcmp(replaced->topic, flow->topic) != 0)) ||
 		(strcmp(lh_flow_technique(flow->mode), "direct") != 0 &&
 		 (strcmp(replaced->query, flow->query) != 0 || strcmp(replaced->mode, flow->mode) != 0));
 	run_for_flow("DELETE FROM lakehouse.flow_input WHERE flow_id OPERATOR(pg_catalog.=) $1", flow->flow_id);

@@ -21,6 +21,9 @@ typedef struct LhFlowDefinition
 	bool		made_target;
 } LhFlowDefinition;
 
+/* flow_sink.c */
+extern void lh_flow_check_sink(LhFlowDefinition *definition);
+
 /* flow_target.c */
 extern void lh_flow_check_mode(LhFlowDefinition *definition, const LhStatement *statement);
 extern void lh_flow_find_target(LhFlowDefinition *definition, const LhStatement *statement);

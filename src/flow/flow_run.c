@@ -36,6 +36,8 @@ static void prune_images(const LhSlice *slice);
 static void run_insert(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
 static void run_dml(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
 static void run_merge(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
+static void gather_rows(LhFlow *flow, const LhSlice *slice, LhStatement *statement, DestReceiver *dest);
+static void run_send(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
 static void run_complete(LhFlow *flow, LhMergeCounts *counts);
 static void check_target(const LhFlow *flow);
 static void check_inputs(const LhFlow *flow, const LhStatement *statement);
@@ -87,7 +89,7 @@ lh_flow_run(const LhFlow *given, LhFlowCounts *counts)
 		LH_FAULT("merge-before-watermark");
 		wrote = record_load(flow, &counts->merge, started);
 		lh_slice_consume(flow->flow_id, slice);
-		if (strcmp(flow->mode, "aggregate") == 0)
+		if (lh_flow_recomputes(flow->mode))
 			prune_images(slice);
 		record_run(flow, counts, wrote, started);
 		LH_FAULT("merge-commit");
@@ -117,7 +119,9 @@ run_slice(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts)
 		run_dml(flow, slice, counts);
 	else if (strcmp(flow->mode, "complete") == 0)
 		run_complete(flow, counts);
-	else if (strcmp(flow->mode, "aggregate") == 0)
+	else if (strcmp(flow->mode, "kafka") == 0)
+		run_send(flow, slice, counts);
+	else if (lh_flow_recomputes(flow->mode))
 	{
 		LhStatement *statement = lh_statement_analyze(flow->query, flow->name, NULL);
 
@@ -194,15 +198,11 @@ open_store(Tuplestorestate **rows)
 }
 
 /*
- * run_merge gathers the new rows, then merges them by the mode's rule.
+ * gather_rows gives the new rows of the query to "dest".
  */
 static void
-run_merge(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts)
+gather_rows(LhFlow *flow, const LhSlice *slice, LhStatement *statement, DestReceiver *dest)
 {
-	LhInto		into = {.keep_load = true};
-	LhStatement *statement = lh_statement_analyze(flow->query, flow->name, &into);
-	Tuplestorestate *rows;
-	DestReceiver *dest = open_store(&rows);
 	ErrorContextCallback callback;
 
 	check_inputs(flow, statement);
@@ -216,8 +216,38 @@ run_merge(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts)
 			lh_execute_query(query, flow->query, dest, NULL, NULL);
 	}
 	error_context_stack = callback.previous;
+}
+
+/*
+ * run_merge gathers the new rows, then merges them by the mode's rule.
+ */
+static void
+run_merge(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts)
+{
+	LhInto		into = {.keep_load = true};
+	LhStatement *statement = lh_statement_analyze(flow->query, flow->name, &into);
+	Tuplestorestate *rows;
+	DestReceiver *dest = open_store(&rows);
+
+	gather_rows(flow, slice, statement, dest);
 	if (tuplestore_tuple_count(rows) > 0)
 		lh_merge_apply(&flow->merge, rows, lh_statement_tupdesc(statement), NULL, NULL, counts);
+	tuplestore_end(rows);
+}
+
+/*
+ * run_send gathers the new rows, then puts them into the outbox.
+ */
+static void
+run_send(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts)
+{
+	LhStatement *statement = lh_statement_analyze(flow->query, flow->name, NULL);
+	Tuplestorestate *rows;
+	DestReceiver *dest = open_store(&rows);
+
+	gather_rows(flow, slice, statement, dest);
+	if (tuplestore_tuple_count(rows) > 0)
+		lh_flow_send(flow, statement, rows, NULL, NULL, counts);
 	tuplestore_end(rows);
 }
 

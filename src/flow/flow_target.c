@@ -85,12 +85,13 @@ lh_flow_check_mode(LhFlowDefinition *definition, const LhStatement *statement)
 	LhFlow	   *flow = &definition->flow;
 
 	if (flow->mode == NULL)
-		flow->mode = statement->is_select ? "append" : "sql";
-	if (strcmp(flow->mode, "sql") != 0 && !lh_flow_merge_mode(flow->mode, &flow->merge.mode))
+		flow->mode = !statement->is_select ? "sql" : flow->server ? "kafka" : "append";
+	if (strcmp(flow->mode, "sql") != 0 && !lh_flow_is_sink(flow->mode) &&
+		!lh_flow_merge_mode(flow->mode, &flow->merge.mode))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid mode \"%s\"", flow->mode),
-				 errhint("Valid modes are append, insert_only, upsert, scd1, aggregate, complete, and sql for INSERT, UPDATE, DELETE and MERGE.")));
+				 errhint("Valid modes are append, insert_only, upsert, scd1, aggregate, complete, kafka, upsert_kafka, and sql for INSERT, UPDATE, DELETE and MERGE.")));
 	if (statement->is_select && strcmp(flow->mode, "sql") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -126,7 +127,7 @@ check_options(const LhFlowDefinition *definition)
 	bool		is_keyed = is_scd1 || is_upsert || strcmp(flow->mode, "insert_only") == 0;
 
 	refuse_option(flow, flow->merge.keys != NIL && (is_sql || is_append), "keys",
-				  "insert_only, upsert, scd1, aggregate and complete");
+				  "insert_only, upsert, scd1, aggregate, complete, kafka and upsert_kafka");
 	refuse_option(flow, flow->merge.sequence_by != NIL && !is_scd1, "sequence_by", "scd1");
 	refuse_option(flow, flow->merge.delete_when != NULL && !is_scd1, "delete_when", "scd1");
 	refuse_option(flow, flow->merge.except_columns != NIL && is_sql, "except_columns",
@@ -153,6 +154,8 @@ lh_flow_find_target(LhFlowDefinition *definition, const LhStatement *statement)
 	LhFlow	   *flow = &definition->flow;
 	Oid			named = InvalidOid;
 
+	if (lh_flow_is_sink(flow->mode))
+		return;
 	if (definition->target_name != NULL)
 	{
 		List	   *names = lh_compat_qualified_name(definition->target_name);
@@ -213,6 +216,8 @@ lh_flow_make_target(LhFlowDefinition *definition, const LhStatement *statement)
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("key column \"%s\" is not in the query of flow \"%s\"",
 							(char *) lfirst(cell), flow->name)));
+	if (lh_flow_is_sink(flow->mode))
+		return;
 	if (!OidIsValid(flow->merge.target))
 		create_target(definition, statement);
 	lh_managed_ensure(flow->merge.target, strcmp(flow->mode, "append") != 0);
@@ -334,7 +339,8 @@ lh_flow_check_merge(LhFlowDefinition *definition)
 	LhInto		into = {.keep_load = strcmp(lh_flow_technique(flow->mode), "direct") == 0};
 	LhStatement *statement;
 
-	if (strcmp(flow->mode, "append") == 0 || strcmp(flow->mode, "sql") == 0)
+	if (strcmp(flow->mode, "append") == 0 || strcmp(flow->mode, "sql") == 0 ||
+		lh_flow_is_sink(flow->mode))
 		return;
 	statement = lh_statement_analyze(flow->query, flow->name, &into);
 	/* any number but 0 says that the target carries loads */

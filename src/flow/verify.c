@@ -359,7 +359,8 @@ judges_surplus(const LhFlow *flow)
  * flow_comparison builds the statement that counts what the target lacks and
  * what it has too much: whole rows where the mode promises them, keys where a
  * flow only promises that each key is there.  NULL if nothing is promised that
- * a query could tell (DML; scd1 has deletes that depend on the sequence).
+ * a query could tell (DML; scd1 has deletes that depend on the sequence; what was
+ * sent is in a topic).
  */
 static char *
 flow_comparison(const LhFlow *flow)
@@ -369,7 +370,8 @@ flow_comparison(const LhFlow *flow)
 	List	   *names = NIL;
 	ListCell   *cell;
 
-	if (strcmp(flow->mode, "sql") == 0 || strcmp(flow->mode, "scd1") == 0)
+	if (strcmp(flow->mode, "sql") == 0 || strcmp(flow->mode, "scd1") == 0 ||
+		lh_flow_is_sink(flow->mode))
 		return NULL;
 	target = quote_qualified_identifier(get_namespace_name(get_rel_namespace(flow->merge.target)),
 										get_rel_name(flow->merge.target));
