@@ -68,6 +68,7 @@ struct LhFileSchema
 	int			max_columns;
 	int			rescued;		/* column for rescued data, from 0; -1 = none */
 	List	   *hints;
+	LhGuessOptions guess;
 	int			partition_count;
 	Partition  *partitions;
 
@@ -142,6 +143,7 @@ lh_file_schema_parse(Jsonb *options, TupleDesc tupdesc, bool *fillable)
 	schema->tupdesc = tupdesc;
 	schema->mode = find_mode(options);
 	schema->max_columns = lh_file_schema_max_columns(options);
+	lh_guess_options_parse(options, &schema->guess);
 	schema->hints = lh_schema_hints_parse(lh_options_text(options, "schema_hints", NULL));
 	for (int i = 0; i < tupdesc->natts; i++)
 		schema->columns += !TupleDescAttr(tupdesc, i)->attisdropped;
@@ -270,7 +272,7 @@ lh_file_schema_begin(LhFileSchema *schema, const char *path)
 	schema->problem = NAME_NEW;
 	schema->count = 0;
 	schema->unknown = schema->mode == MODE_ADD || schema->mode == MODE_FAIL ?
-		lh_guesses_create() : NULL;
+		lh_guesses_create(&schema->guess) : NULL;
 	begin_partitions(schema);
 	return schema->sink.unknown || schema->sink.exact || schema->sink.fold ? &schema->sink : NULL;
 }

@@ -62,6 +62,9 @@ typedef struct Sample
 	Oid			server;
 	const char *path;
 	const LhReaderRoutine *reader;
+	const LhReaderColumn *fixed;	/* columns of the format; NULL = to be inferred */
+	LhGuessOptions guess;
+	LhGuessOptions folder_guess;
 	Jsonb	   *options;
 	LhInflateOptions inflate;
 	char	  **partitions;
@@ -292,13 +295,18 @@ read_sample(Sample *sample)
 	sample->sink.unknown = sample->sink.exact = sample->sink.positions = true;
 	sample->sink.take = take_field;
 	sample->sink.declare = declare_field;
-	sample->fields = lh_guesses_create();
-	sample->folders = lh_guesses_create();
+	sample->fields = lh_guesses_create(&sample->guess);
+	sample->folders = lh_guesses_create(&sample->folder_guess);
 	sample->file_allocated = sample->max_files * 2;
 	sample->files = palloc(sizeof(char *) * sample->file_allocated);
 	lh_file_list(root, sample->path, NULL, add_file, sample);
 	trim_files(sample);
 
+	/* the columns are known, but for those of folders */
+	for (int i = 0; i < sample->file_count && sample->fixed != NULL; i++)
+		count_folders(sample, sample->files[i], 1);
+	if (sample->fixed != NULL)
+		sample->file_count = 0;
 	share = sample->file_count > 0 ? sample->max_rows / sample->file_count : 0;
 	share = Min(Max(share, SHARE_OF_FILE), sample->max_rows);
 	for (int i = 0; i < sample->file_count && sample->rows < sample->max_rows; i++)
@@ -317,6 +325,8 @@ add_columns(List **columns, const LhGuesses *guesses, const LhGuesses *except, c
 		const LhHint *hint = lh_schema_hints_find(hints, guess->name, guess->name_length);
 		Column	   *column;
 
+		if (guesses->options->drop_all_null && !lh_guess_has_value(guess))
+			continue;
 		/* a folder's value goes before that of a field */
 		if (except != NULL &&
 			lh_guesses_find(unconstify(LhGuesses *, except), guess->name, guess->name_length, false) != NULL)
@@ -339,6 +349,15 @@ list_columns(const Sample *sample, const List *hints)
 	List	   *columns = NIL;
 	ListCell   *cell;
 
+	for (const LhReaderColumn *fixed = sample->fixed; fixed != NULL && fixed->name != NULL; fixed++)
+	{
+		const LhHint *hint = lh_schema_hints_find(hints, fixed->name, strlen(fixed->name));
+		Column	   *column = palloc0(sizeof(Column));
+
+		column->name = fixed->name;
+		column->type = hint != NULL ? hint->type : fixed->type;
+		columns = lappend(columns, column);
+	}
 	add_columns(&columns, sample->fields, sample->folders, hints);
 	add_columns(&columns, sample->folders, NULL, hints);
 	foreach(cell, hints)
@@ -449,6 +468,23 @@ limit_argument(FunctionCallInfo fcinfo, int number, const char *name, int64 miss
 }
 
 /*
+ * describe_fixed makes the row type of the columns that a format has.
+ */
+static TupleDesc
+describe_fixed(const Sample *sample)
+{
+	TupleDesc	tupdesc;
+	int			count = 0;
+
+	while (sample->fixed != NULL && sample->fixed[count].name != NULL)
+		count++;
+	tupdesc = CreateTemplateTupleDesc(count);
+	for (int i = 0; i < count; i++)
+		TupleDescInitEntry(tupdesc, i + 1, sample->fixed[i].name, sample->fixed[i].type_id, -1, 0);
+	return tupdesc;
+}
+
+/*
  * begin_sample checks what a source of these files would check, and fills
  * "sample"; returns the hints.
  */
@@ -461,20 +497,18 @@ begin_sample(Sample *sample, Oid server, const char *path, const char *format, J
 
 	sample->server = server;
 	sample->path = path;
-	if (strcmp(format, "csv") != 0 && strcmp(format, "json") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("files of format \"%s\" have no schema to infer", format),
-				 errhint("Create the table with the columns to be filled.")));
 	sample->reader = lh_reader_find(format);
 	/* paths lead to columns, and there are none yet */
 	sample->options = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete,
 														 JsonbPGetDatum(lh_file_reader_options(options)),
 														 CStringGetTextDatum("paths")));
+	sample->fixed = sample->reader->columns != NULL ? sample->reader->columns(sample->options) : NULL;
+	lh_guess_options_parse(sample->options, &sample->guess);
+	sample->folder_guess = (LhGuessOptions) {.infer_timestamp = true, .prefer_date = true};
 	lh_inflate_options_parse(options, &sample->inflate);
 	sample->max_columns = lh_file_schema_max_columns(options);
 	sample->partitions = lh_partition_names(options);
-	sample->reader->validate(sample->options, CreateTemplateTupleDesc(0));
+	sample->reader->validate(sample->options, describe_fixed(sample));
 	result = lh_schema_hints_parse(hints != NULL ? hints : more);
 	if (hints != NULL && more != NULL)
 		ereport(ERROR,
@@ -604,7 +638,7 @@ lh_schema_create_table(const char *schema, const char *name, Oid server,
 			append_column(&sql, &names, column->name, column->type);
 	}
 	lh_file_metadata_list(options, append_metadata, pair);
-	if (rescued != NULL)
+	if (rescued != NULL && sample.fixed == NULL)
 		append_column(&sql, &names, rescued, "jsonb");
 	appendStringInfoString(&sql, "\n)");
 	SPI_connect();

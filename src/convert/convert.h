@@ -41,6 +41,8 @@ struct LhConverter
 	FmgrInfo	input;			/* the type's input function */
 	Oid			typioparam;
 	const char *column;			/* for messages */
+	struct LhConvertSpecial *special;	/* notations of the user, or NULL: see
+										 * convert_options.h */
 };
 
 extern void lh_converter_init(LhConverter *converter, Form_pg_attribute attribute,

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/options.h"
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -31,8 +32,34 @@ lh_guess_class_name(LhGuessClass class)
 
 /* -------------------------------------------------------- fields by name */
 
+static const char *const option_names[] = {
+	"drop_field_if_all_null", "infer_timestamp", "prefer_date", "prefers_decimal",
+	"primitives_as_string", LH_CONVERT_OPTION_NAMES, NULL
+};
+static const LhOptionAlias no_aliases[] = {{NULL, NULL}};
+
+void
+lh_guess_options_parse(Jsonb *json, LhGuessOptions *options)
+{
+	json = lh_options_canonical(json, option_names, no_aliases);
+	lh_convert_options_parse(json, &options->convert);
+	options->primitives_as_string = lh_options_bool(json, "primitives_as_string", false);
+	options->prefers_decimal = lh_options_bool(json, "prefers_decimal", false);
+	options->infer_timestamp = lh_options_bool(json, "infer_timestamp", true);
+	options->prefer_date = lh_options_bool(json, "prefer_date", true);
+	options->drop_all_null = lh_options_bool(json, "drop_field_if_all_null", false);
+}
+
+void
+lh_guess_options_check(Jsonb *json)
+{
+	LhGuessOptions options;
+
+	lh_guess_options_parse(json, &options);
+}
+
 static void
-init_converter(LhConverter *converter, Oid type)
+init_converter(LhConverter *converter, Oid type, const LhGuessOptions *options)
 {
 	FormData_pg_attribute attribute;
 
@@ -40,18 +67,20 @@ init_converter(LhConverter *converter, Oid type)
 	attribute.atttypid = type;
 	attribute.atttypmod = -1;
 	lh_converter_init(converter, &attribute, CurrentMemoryContext);
+	lh_converter_adapt(converter, &options->convert, CurrentMemoryContext);
 }
 
 LhGuesses *
-lh_guesses_create(void)
+lh_guesses_create(const LhGuessOptions *options)
 {
 	LhGuesses  *guesses = palloc0(sizeof(LhGuesses));
 
 	guesses->context = CurrentMemoryContext;
 	guesses->mask = 63;
 	guesses->table = palloc0(sizeof(int) * 64);
-	init_converter(&guesses->date, DATEOID);
-	init_converter(&guesses->timestamptz, TIMESTAMPTZOID);
+	guesses->options = options;
+	init_converter(&guesses->date, DATEOID, options);
+	init_converter(&guesses->timestamptz, TIMESTAMPTZOID, options);
 	return guesses;
 }
 
@@ -231,8 +260,11 @@ converts(LhConverter *converter, const char *text, int length)
 	return lh_convert(converter, text, length, &value, &error);
 }
 
+/*
+ * Recognizes times in ISO 8601.
+ */
 static bool
-is_time(LhGuesses *guesses, const char *text, int length, LhGuessClass *class)
+is_iso_time(LhGuesses *guesses, const char *text, int length, LhGuessClass *class)
 {
 	const char *end = text + length;
 	const char *p = match(text, end, "0000-00-00");
@@ -265,10 +297,56 @@ is_time(LhGuesses *guesses, const char *text, int length, LhGuessClass *class)
 		converts(&guesses->timestamptz, text, length);
 }
 
+/*
+ * Recognizes times in the notation that the user told, or else in ISO 8601.
+ */
+static bool
+is_time(LhGuesses *guesses, const char *text, int length, LhGuessClass *class)
+{
+	const LhConvertOptions *convert = &guesses->options->convert;
+	bool		iso = is_iso_time(guesses, text, length, class);
+
+	if (convert->date != NULL && converts(&guesses->date, text, length))
+	{
+		*class = LH_GUESS_DATE;
+		iso = true;
+	}
+	else if (convert->timestamp != NULL && converts(&guesses->timestamptz, text, length))
+	{
+		*class = LH_GUESS_TIMESTAMPTZ;
+		iso = true;
+	}
+	else if (iso && (*class == LH_GUESS_DATE ? convert->date : convert->timestamp) != NULL)
+		return false;
+	if (iso && *class == LH_GUESS_DATE && !guesses->options->prefer_date)
+	{
+		*class = LH_GUESS_TIMESTAMPTZ;
+		return converts(&guesses->timestamptz, text, length);
+	}
+	return iso;
+}
+
+/*
+ * Is the text one that stands for a number that is none?
+ */
+static bool
+is_special_number(const LhConvertOptions *convert, const char *text, int length)
+{
+	const char *const texts[] = {convert->nan, convert->positive_inf, convert->negative_inf};
+
+	for (int i = 0; i < lengthof(texts); i++)
+		if (texts[i] != NULL && strlen(texts[i]) == length && memcmp(texts[i], text, length) == 0)
+			return true;
+	return false;
+}
+
 static LhGuessClass
 class_of_text(LhGuesses *guesses, const char *text, int length, bool *wide)
 {
 	LhGuessClass class;
+
+	if (is_special_number(&guesses->options->convert, text, length))
+		return LH_GUESS_DOUBLE;
 
 	if ((length == 4 && pg_strncasecmp(text, "true", 4) == 0) ||
 		(length == 5 && pg_strncasecmp(text, "false", 5) == 0))
@@ -283,6 +361,8 @@ class_of_json(LhGuesses *guesses, const char *text, int length, bool *wide)
 {
 	LhGuessClass class;
 
+	if (guesses->options->primitives_as_string && text[0] != '{' && text[0] != '[')
+		return LH_GUESS_TEXT;
 	switch (text[0])
 	{
 		case '{':
@@ -292,11 +372,31 @@ class_of_json(LhGuesses *guesses, const char *text, int length, bool *wide)
 		case 'f':
 			return LH_GUESS_BOOLEAN;
 		case '"':
-			return length >= 2 && is_time(guesses, text + 1, length - 2, &class) ? class : LH_GUESS_TEXT;
+			return length >= 2 && guesses->options->infer_timestamp && is_time(guesses, text + 1, length - 2, &class) ? class : LH_GUESS_TEXT;
 		default:
 			/* what no number type of ours holds stays as it is */
 			return is_number(text, text + length, &class, wide) ? class : LH_GUESS_JSONB;
 	}
+}
+
+/*
+ * Is the JSON text an object or array with nothing in it?
+ */
+static bool
+is_empty(const char *text, int length)
+{
+	if (length < 2 || (text[0] != '{' && text[0] != '['))
+		return false;
+	for (int i = 1; i < length - 1; i++)
+		if (strchr(" \t\r\n", text[i]) == NULL || text[i] == '\0')
+			return false;
+	return true;
+}
+
+bool
+lh_guess_has_value(const LhGuess *guess)
+{
+	return guess->values > guess->empty;
 }
 
 void
@@ -312,6 +412,10 @@ lh_guess_add(LhGuesses *guesses, LhGuess *guess, LhFieldKind kind,
 	guess->values += weight;
 	class = kind == LH_FIELD_JSON ? class_of_json(guesses, text, length, &wide) :
 		class_of_text(guesses, text, length, &wide);
+	if (class == LH_GUESS_DOUBLE && guesses->options->prefers_decimal)
+		class = LH_GUESS_NUMERIC;
+	if (class == LH_GUESS_JSONB && is_empty(text, length))
+		guess->empty += weight;
 	guess->wide |= wide;
 	guess->counts[class] += weight;
 	if (guess->examples[class] == NULL)

@@ -5,7 +5,7 @@
 #ifndef LH_GUESS_H
 #define LH_GUESS_H
 
-#include "convert/convert.h"
+#include "convert/convert_options.h"
 
 /* What a value is given as. */
 typedef enum LhFieldKind
@@ -29,6 +29,21 @@ typedef enum LhGuessClass
 	LH_GUESS_CLASSES
 } LhGuessClass;
 
+/* How values are looked at. */
+typedef struct LhGuessOptions
+{
+	LhConvertOptions convert;	/* notations of times and numbers */
+	bool		primitives_as_string;	/* JSON: what is no object or array is text */
+	bool		prefers_decimal;	/* fractions are numeric */
+	bool		infer_timestamp;	/* JSON: strings may be times */
+	bool		prefer_date;	/* CSV: days are dates, and no times */
+	bool		drop_all_null;	/* JSON: fields without any value are none */
+} LhGuessOptions;
+
+/* raises 22023; names may be spelled as elsewhere */
+extern void lh_guess_options_parse(Jsonb *json, LhGuessOptions *options);
+extern void lh_guess_options_check(Jsonb *json);
+
 /* bytes of a value that are kept as an example */
 #define LH_GUESS_EXAMPLE 100
 
@@ -38,6 +53,7 @@ typedef struct LhGuess
 	int			name_length;
 	int64		seen;			/* records that had the field */
 	int64		values;			/* of those, not null */
+	int64		empty;			/* of those, JSON objects and arrays with nothing in them */
 	int64		counts[LH_GUESS_CLASSES];
 	char	   *examples[LH_GUESS_CLASSES]; /* the first of each, or NULL */
 	char	   *example;		/* the first of all, or NULL */
@@ -53,12 +69,16 @@ typedef struct LhGuesses
 	LhGuess    *items;
 	uint32		mask;			/* size of the hash table - 1 */
 	int		   *table;			/* item + 1; 0 = empty */
+	const LhGuessOptions *options;
 	LhConverter date;
 	LhConverter timestamptz;
 } LhGuesses;
 
-/* in the current context */
-extern LhGuesses *lh_guesses_create(void);
+/* in the current context; "options" must live as long */
+extern LhGuesses *lh_guesses_create(const LhGuessOptions *options);
+
+/* was there any value, as the option drop_field_if_all_null wants it? */
+extern bool lh_guess_has_value(const LhGuess *guess);
 
 /* finds a field by its name without regard to the case of ASCII letters; NULL
  * if it is not there and not to be added.  Valid until the next one is added. */

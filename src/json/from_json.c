@@ -45,7 +45,7 @@ find_state(FmgrInfo *function)
 				 errhint("Pass a NULL of a named type: create one with CREATE TYPE, or use that of a table.")));
 	state = MemoryContextAlloc(function->fn_mcxt, sizeof(FromJson));
 	state->type = type;
-	state->value = lh_json_value_create(type, -1, "value", function->fn_mcxt);
+	state->value = lh_json_value_create(type, -1, "value", NULL, function->fn_mcxt);
 	function->fn_extra = state;
 	return state;
 }

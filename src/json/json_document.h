@@ -7,19 +7,29 @@
 #define LH_JSON_DOCUMENT_H
 
 #include "access/tupdesc.h"
+#include "convert/convert_options.h"
 #include "error.h"
 #include "source/field_sink.h"
 #include "utils/jsonb.h"
 
 typedef struct LhJsonDocument LhJsonDocument;
 
+/* option: the column that takes records as a whole */
+#define LH_JSON_VARIANT_OPTION "single_variant_column"
+
 /*
  * lh_json_document_create makes the mapping to the columns of "tupdesc" that are
- * "fillable": by the option "paths", then by name.  Raises as
- * lh_json_paths_create does.  Everything is in "context".
+ * "fillable": by the option "paths", then by name; or to the one column of the
+ * option "single_variant_column".  "convert", NULL for the usual notations, must
+ * live as long.  Raises as lh_json_paths_create does, and 42804.  Everything is in
+ * "context".
  */
 extern LhJsonDocument *lh_json_document_create(Jsonb *options, TupleDesc tupdesc,
-											   const bool *fillable, MemoryContext context);
+											   const bool *fillable, const LhConvertOptions *convert,
+											   MemoryContext context);
+
+/* raises what that would raise */
+extern void lh_json_document_validate(Jsonb *options, TupleDesc tupdesc);
 extern bool lh_json_document_may_raise(const LhJsonDocument *document);
 
 /*

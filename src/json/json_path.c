@@ -143,7 +143,7 @@ add_path(LhJsonPaths *paths, const char *path, const char *column)
  */
 static PathTarget *
 add_target(LhJsonPaths *paths, const char *column, TupleDesc tupdesc, bool *fillable,
-		   MemoryContext context)
+		   const LhConvertOptions *convert, MemoryContext context)
 {
 	PathTarget *target = &paths->targets[paths->count++];
 	Form_pg_attribute attribute = NULL;
@@ -168,7 +168,8 @@ add_target(LhJsonPaths *paths, const char *column, TupleDesc tupdesc, bool *fill
 		fillable[i] = false;
 	target->attribute = i;
 	target->column = column;
-	target->value = lh_json_value_create(attribute->atttypid, attribute->atttypmod, column, context);
+	target->value = lh_json_value_create(attribute->atttypid, attribute->atttypmod, column,
+										 convert, context);
 	paths->may_raise |= lh_json_value_may_raise(target->value);
 	return target;
 }
@@ -195,7 +196,8 @@ set_target(PathNode *node, int target)
 }
 
 LhJsonPaths *
-lh_json_paths_create(Jsonb *options, TupleDesc tupdesc, bool *fillable, MemoryContext context)
+lh_json_paths_create(Jsonb *options, TupleDesc tupdesc, bool *fillable,
+					 const LhConvertOptions *convert, MemoryContext context)
 {
 	JsonbValue *object = getKeyJsonValueFromContainer(&options->root, OPTION, strlen(OPTION), NULL);
 	MemoryContext old;
@@ -227,7 +229,7 @@ lh_json_paths_create(Jsonb *options, TupleDesc tupdesc, bool *fillable, MemoryCo
 				ereport(ERROR,
 						(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 						 errmsg("option \"%s\" must give a path for column \"%s\"", OPTION, column)));
-			(void) add_target(paths, column, tupdesc, fillable, context);
+			(void) add_target(paths, column, tupdesc, fillable, convert, context);
 			set_target(add_path(paths, pnstrdup(value.val.string.val, value.val.string.len), column),
 					   paths->count - 1);
 		}

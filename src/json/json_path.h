@@ -6,6 +6,7 @@
 #define LH_JSON_PATH_H
 
 #include "access/tupdesc.h"
+#include "convert/convert_options.h"
 #include "error.h"
 #include "utils/jsonb.h"
 
@@ -15,10 +16,11 @@ typedef struct LhJsonPaths LhJsonPaths;
  * lh_json_paths_create reads an object whose keys are columns and whose values
  * are paths such as $.a.b[0]; NULL if there is none.  Takes the columns away from
  * "fillable", or only checks if that is NULL.  Raises 22023 for a path, 42703 and
- * 42P10 for a column.  Everything is in "context".
+ * 42P10 for a column.  "convert" is NULL for the usual notations.  Everything is in
+ * "context".
  */
 extern LhJsonPaths *lh_json_paths_create(Jsonb *options, TupleDesc tupdesc, bool *fillable,
-										 MemoryContext context);
+										 const LhConvertOptions *convert, MemoryContext context);
 extern bool lh_json_paths_may_raise(const LhJsonPaths *paths);
 
 /*

@@ -85,7 +85,8 @@ struct LhJsonRow
  * Finds how values of the (base) type are read.
  */
 static void
-describe_type(LhJsonValue *target, Oid type, int32 typmod, const char *column)
+describe_type(LhJsonValue *target, Oid type, int32 typmod, const char *column,
+			  const LhConvertOptions *options)
 {
 	FormData_pg_attribute attribute;
 	Oid			element;
@@ -95,6 +96,8 @@ describe_type(LhJsonValue *target, Oid type, int32 typmod, const char *column)
 	attribute.atttypmod = typmod;
 	namestrcpy(&attribute.attname, column);
 	lh_converter_init(&target->converter, &attribute, target->context);
+	if (options != NULL)
+		lh_converter_adapt(&target->converter, options, target->context);
 	target->may_raise |= target->converter.may_raise;
 
 	if (target->converter.is_string)
@@ -105,14 +108,14 @@ describe_type(LhJsonValue *target, Oid type, int32 typmod, const char *column)
 	{
 		target->kind = VALUE_ROW;
 		target->row = lh_json_row_create(lookup_rowtype_tupdesc_copy(type, typmod), NULL,
-										 target->context);
+										 options, target->context);
 		target->may_raise = lh_json_row_may_raise(target->row);
 	}
 	else if (OidIsValid(element = get_element_type(type)))
 	{
 		target->kind = VALUE_ARRAY;
 		target->element_type = element;
-		target->element = lh_json_value_create(element, typmod, column, target->context);
+		target->element = lh_json_value_create(element, typmod, column, options, target->context);
 		get_typlenbyvalalign(element, &target->element_length, &target->element_by_value,
 							 &target->element_align);
 		target->may_raise = target->element->may_raise;
@@ -122,7 +125,8 @@ describe_type(LhJsonValue *target, Oid type, int32 typmod, const char *column)
 }
 
 LhJsonValue *
-lh_json_value_create(Oid type, int32 typmod, const char *column, MemoryContext context)
+lh_json_value_create(Oid type, int32 typmod, const char *column, const LhConvertOptions *options,
+					 MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	LhJsonValue *target = palloc0(sizeof(LhJsonValue));
@@ -136,7 +140,7 @@ lh_json_value_create(Oid type, int32 typmod, const char *column, MemoryContext c
 		target->may_raise = true;
 		type = getBaseTypeAndTypmod(type, &typmod);
 	}
-	describe_type(target, type, typmod, column);
+	describe_type(target, type, typmod, column, options);
 	target->may_raise |= OidIsValid(target->domain);
 	MemoryContextSwitchTo(old);
 	return target;
@@ -166,7 +170,8 @@ fill_table(LhJsonRow *row)
 }
 
 LhJsonRow *
-lh_json_row_create(TupleDesc tupdesc, const bool *fillable, MemoryContext context)
+lh_json_row_create(TupleDesc tupdesc, const bool *fillable, const LhConvertOptions *options,
+				   MemoryContext context)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 	LhJsonRow  *row = palloc0(sizeof(LhJsonRow));
@@ -186,7 +191,7 @@ lh_json_row_create(TupleDesc tupdesc, const bool *fillable, MemoryContext contex
 		if (attribute->attisdropped || (fillable != NULL && !fillable[i]))
 			continue;
 		column->value = lh_json_value_create(attribute->atttypid, attribute->atttypmod,
-											 column->name, context);
+											 column->name, options, context);
 		row->may_raise |= column->value->may_raise;
 	}
 	fill_table(row);

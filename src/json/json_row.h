@@ -6,6 +6,7 @@
 #define LH_JSON_ROW_H
 
 #include "access/tupdesc.h"
+#include "convert/convert_options.h"
 #include "error.h"
 #include "json/json_scan.h"
 #include "source/field_sink.h"
@@ -32,11 +33,11 @@ typedef struct LhJsonReading
 
 /*
  * lh_json_row_create makes the mapping from keys to the columns of "tupdesc",
- * which must live as long; "fillable" is NULL for all of them.  Everything is in
- * "context".
+ * which must live as long; "fillable" is NULL for all of them, "options" for the
+ * usual notations.  Everything is in "context".
  */
 extern LhJsonRow *lh_json_row_create(TupleDesc tupdesc, const bool *fillable,
-									 MemoryContext context);
+									 const LhConvertOptions *options, MemoryContext context);
 extern bool lh_json_row_may_raise(const LhJsonRow *row);
 
 /*
@@ -48,7 +49,7 @@ extern bool lh_json_row_fill(LhJsonRow *row, LhJsonReading *reading,
 
 /* the same for one value of any type, which begins with token "first" */
 extern LhJsonValue *lh_json_value_create(Oid type, int32 typmod, const char *column,
-										 MemoryContext context);
+										 const LhConvertOptions *options, MemoryContext context);
 extern bool lh_json_value_may_raise(const LhJsonValue *target);
 extern bool lh_json_value_read(LhJsonValue *target, LhJsonReading *reading, LhJsonToken first,
 							   Datum *value, bool *isnull);

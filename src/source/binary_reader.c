@@ -36,11 +36,12 @@ static const struct
 	const char *name;
 	const char *other;			/* as the same fact is called elsewhere */
 	Oid			type;
+	const char *type_name;
 }			facts[FACTS] = {
-	[FACT_PATH] = {"path", NULL, TEXTOID},
-	[FACT_MODIFICATION_TIME] = {"modification_time", "modificationTime", TIMESTAMPTZOID},
-	[FACT_LENGTH] = {"length", NULL, INT8OID},
-	[FACT_CONTENT] = {"content", NULL, BYTEAOID}
+	[FACT_PATH] = {"path", NULL, TEXTOID, "text"},
+	[FACT_MODIFICATION_TIME] = {"modification_time", "modificationTime", TIMESTAMPTZOID, "timestamp with time zone"},
+	[FACT_LENGTH] = {"length", NULL, INT8OID, "bigint"},
+	[FACT_CONTENT] = {"content", NULL, BYTEAOID, "bytea"}
 };
 
 typedef struct BinaryReader
@@ -101,6 +102,19 @@ binary_validate(Jsonb *options, TupleDesc tupdesc)
 
 	lh_options_check(options, option_names, "binary option");
 	find_columns(tupdesc, NULL, attributes);
+}
+
+/*
+ * A table for files has a column for each fact.
+ */
+static const LhReaderColumn *
+binary_columns(Jsonb *options)
+{
+	LhReaderColumn *columns = palloc0(sizeof(LhReaderColumn) * (FACTS + 1));
+
+	for (int fact = 0; fact < FACTS; fact++)
+		columns[fact] = (LhReaderColumn) {facts[fact].name, facts[fact].type_name, facts[fact].type};
+	return columns;
 }
 
 static LhReader *
@@ -233,6 +247,7 @@ binary_close(LhReader *arg)
 
 const LhReaderRoutine lh_binary_reader = {
 	.format = "binary",
+	.columns = binary_columns,
 	.raw = true,
 	.validate = binary_validate,
 	.open = binary_open,

@@ -7,6 +7,9 @@
 
 #include "utils/jsonb.h"
 
+#include "convert/convert_options.h"
+#include "source/csv_scan.h"
+
 typedef struct LhCsvOptions
 {
 	bool		header;			/* first line names the columns */
@@ -16,10 +19,15 @@ typedef struct LhCsvOptions
 	char		quote;			/* 0 = none */
 	char		escape;			/* 0 = only a doubled quote */
 	char		comment;		/* 0 = none */
+	LhCsvWide  *wide;			/* longer marks than those, or NULL */
 	char	   *null_value;		/* unquoted text that is NULL */
+	char	  **more_nulls;		/* more such texts, ended by NULL; or NULL */
 	char	   *empty_value;	/* what a quoted empty field stands for */
 	int64		skip_rows;		/* lines to skip at the start of a file */
 	int			encoding;		/* of the files */
+	bool		replace;		/* wrong bytes of it are replaced */
+	int64		max_chars;		/* of a field; -1 = any number */
+	LhConvertOptions convert;
 } LhCsvOptions;
 
 /* raises 22023 for anything wrong; texts are in the current context */

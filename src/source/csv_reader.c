@@ -12,65 +12,11 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "catalog/options.h"
-#include "convert/convert.h"
 #include "guc.h"
-#include "mb/pg_wchar.h"
-#include "source/csv_options.h"
-#include "source/csv_scan.h"
-#include "source/encoding.h"
-#include "source/input.h"
-#include "source/reader.h"
-#include "utils/memutils.h"
+#include "source/csv_internal.h"
 
 #define MAX_RECORDS 4096		/* of a batch */
-#define MAX_HEADER_FIELDS 10000
 #define RAW_KEPT (64 * 1024)	/* bytes shown of a record that is too long */
-
-/* One field of a record: where it goes and how. */
-typedef struct CsvColumn
-{
-	int			attribute;		/* index in the tuple descriptor; -1 = no column */
-	const char *name;			/* for the sink; NULL = ignored if it is no column */
-	int			name_length;
-	LhConverter converter;
-} CsvColumn;
-
-typedef struct CsvReader
-{
-	LhCsvOptions options;
-	LhEncoding	encoding;
-	LhInput		input;
-	LhCsvScan	scan;
-	uint32		fields_allocated;
-	int64		line;			/* lines before the window */
-
-	LhCsvRecord *records;		/* of the batch */
-	int			count;
-	int			records_allocated;
-
-	CsvColumn  *columns;		/* one for each field, scan.width of them */
-	LhFieldSink *sink;			/* or NULL */
-	bool		rescue;			/* and it wants what does not convert */
-	bool		may_raise;
-	char	   *header;			/* header line in the server's encoding, or NULL */
-	uint32		null_length;	/* of options.null_value */
-	uint32		max_length;		/* bytes that a record may have */
-
-	char	   *scratch;		/* for a field without its escapes */
-	uint32		scratch_size;
-
-	int64		end;			/* no record that begins here or behind is read */
-	int64		behind;			/* where what follows the batch begins, in bytes of
-								 * the window */
-	uint32		behind_lines;	/* lines of the window before it */
-
-	bool		jump;			/* behind this batch the reader goes on elsewhere: */
-	int64		jump_position;
-	int64		jump_line;
-	MemoryContext context;
-} CsvReader;
 
 static void
 csv_validate(Jsonb *json, TupleDesc tupdesc)
@@ -82,201 +28,6 @@ csv_validate(Jsonb *json, TupleDesc tupdesc)
 	lh_encoding_init(&encoding, options.encoding);
 }
 
-/* ------------------------------------------------------------- columns */
-
-static void
-use_column(CsvReader *csv, const LhReaderInput *input, int attribute, const char *name)
-{
-	CsvColumn  *column = &csv->columns[csv->scan.width++];
-
-	column->attribute = attribute;
-	if (csv->sink != NULL && (attribute >= 0 || csv->sink->unknown))
-	{
-		column->name = name;
-		column->name_length = strlen(name);
-		if (attribute < 0 && csv->sink->declare != NULL)
-			csv->sink->declare(csv->sink, column->name, column->name_length);
-	}
-	if (attribute < 0)
-		return;
-	lh_converter_init(&column->converter, TupleDescAttr(input->tupdesc, attribute), csv->context);
-	csv->may_raise |= column->converter.may_raise;
-}
-
-/*
- * Without a header the fields are the columns that a source may fill, in order.
- */
-static void
-map_by_position(CsvReader *csv, const LhReaderInput *input)
-{
-	int			i;
-
-	csv->columns = palloc0(sizeof(CsvColumn) * Max(input->tupdesc->natts, 1));
-	for (i = 0; i < input->tupdesc->natts; i++)
-		if (input->fillable[i] && !TupleDescAttr(input->tupdesc, i)->attisdropped)
-			use_column(csv, input, i, NameStr(TupleDescAttr(input->tupdesc, i)->attname));
-}
-
-/*
- * Finds the column that a header names: as written, or else without regard to
- * the case of ASCII letters, which SQL folds, if that is asked for.  Returns -1 if
- * there is none.
- */
-static int
-find_column(TupleDesc tupdesc, const char *name, bool fold)
-{
-	int			folded = -1;
-	int			i;
-
-	for (i = 0; i < tupdesc->natts; i++)
-	{
-		Form_pg_attribute attribute = TupleDescAttr(tupdesc, i);
-
-		if (attribute->attisdropped)
-			continue;
-		if (strcmp(NameStr(attribute->attname), name) == 0)
-			return i;
-		if (fold && folded < 0 && pg_strcasecmp(NameStr(attribute->attname), name) == 0)
-			folded = i;
-	}
-	return folded;
-}
-
-/*
- * Raises the error for a name in the header that is no column of the table.
- */
-static void
-refuse_header_name(const LhReaderInput *input, const char *name)
-{
-	const char **names = palloc0(sizeof(char *) * (input->tupdesc->natts + 1));
-	const char *closest;
-	int			count = 0;
-	int			i;
-
-	for (i = 0; i < input->tupdesc->natts; i++)
-		if (input->fillable[i])
-			names[count++] = NameStr(TupleDescAttr(input->tupdesc, i)->attname);
-	closest = lh_options_closest(name, names);
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_COLUMN),
-			 errmsg("header of file \"%s\" names column \"%s\", which the target table does not have",
-					input->name, name),
-			 closest != NULL ?
-			 errhint("Did the file mean \"%s\"? Add the column to the table, or set the option \"ignore_extra_columns\".", closest) :
-			 errhint("Add the column to the table, or set the option \"ignore_extra_columns\".")));
-}
-
-/*
- * Maps one name of the header to a column.
- */
-static void
-map_header_name(CsvReader *csv, const LhReaderInput *input, const char *name)
-{
-	bool		may_be_unknown = csv->options.ignore_extra_columns ||
-		(csv->sink != NULL && csv->sink->unknown);
-	int			attribute = find_column(input->tupdesc, name,
-										csv->sink == NULL || !csv->sink->exact);
-	uint32		i;
-
-	if (attribute < 0 && !may_be_unknown)
-		refuse_header_name(input, name);
-	if (attribute >= 0 && !input->fillable[attribute])
-	{
-		if (!may_be_unknown)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_COLUMN_REFERENCE),
-					 errmsg("header of file \"%s\" names column \"%s\", which a source cannot fill",
-							input->name, name),
-					 errhint("Set the option \"ignore_extra_columns\" to read the other columns.")));
-		attribute = -1;
-	}
-	for (i = 0; i < csv->scan.width; i++)
-		if (attribute >= 0 ? csv->columns[i].attribute == attribute :
-			csv->columns[i].attribute < 0 && csv->columns[i].name != NULL &&
-			strcmp(csv->columns[i].name, name) == 0)
-			ereport(ERROR,
-					(errcode(ERRCODE_DUPLICATE_COLUMN),
-					 errmsg("header of file \"%s\" names column \"%s\" more than once",
-							input->name, name)));
-	use_column(csv, input, attribute, name);
-}
-
-/*
- * Gives the text of a field: its bytes as they stand, or without their escapes
- * in the reader's scratch memory.
- */
-static const char *
-field_text(CsvReader *csv, const char *data, const LhCsvField *field, int *length)
-{
-	const char *p = data + field->start;
-	const char *end = p + (field->length & LH_CSV_LENGTH);
-	char	   *to;
-
-	*length = end - p;
-	if (likely((field->length & LH_CSV_ESCAPED) == 0))
-		return p;
-	if ((uint32) *length > csv->scratch_size)
-	{
-		csv->scratch_size = *length;
-		if (csv->scratch != NULL)
-			pfree(csv->scratch);
-		csv->scratch = MemoryContextAllocHuge(csv->context, csv->scratch_size);
-	}
-	for (to = csv->scratch; p < end; p++)
-	{
-		if (p + 1 < end &&
-			((*p == csv->scan.quote && p[1] == csv->scan.quote) ||
-			 (csv->scan.escape != 0 && *p == csv->scan.escape &&
-			  (p[1] == csv->scan.quote || p[1] == csv->scan.escape))))
-			p++;
-		*to++ = *p;
-	}
-	*length = to - csv->scratch;
-	return csv->scratch;
-}
-
-/*
- * Maps a header line, which is in the server's encoding, to columns.
- */
-static void
-map_by_header(CsvReader *csv, const LhReaderInput *input, const char *line)
-{
-	uint32		length = strlen(line);
-	char	   *data = palloc(length + LH_CSV_PADDING);
-	LhCsvScan	scan = csv->scan;
-	LhCsvRecord record;
-	uint32		i;
-
-	memcpy(data, line, length);
-	memset(data + length, ' ', LH_CSV_PADDING);
-	scan.width = MAX_HEADER_FIELDS;
-	scan.fields = palloc(sizeof(LhCsvField) * MAX_HEADER_FIELDS);
-	scan.used = 0;
-	scan.skip_blank = false;
-	lh_csv_feed(&scan, data, length, true);
-	if (lh_csv_next(&scan, &record) != LH_CSV_RECORD || record.fault != LH_CSV_GOOD)
-		ereport(ERROR,
-				(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),
-				 errmsg("header of file \"%s\" is no CSV record", input->name)));
-	if (record.fields > MAX_HEADER_FIELDS)
-		ereport(ERROR,
-				(errcode(ERRCODE_TOO_MANY_COLUMNS),
-				 errmsg("header of file \"%s\" has more than %d columns", input->name,
-						MAX_HEADER_FIELDS)));
-
-	csv->columns = palloc0(sizeof(CsvColumn) * record.fields);
-	csv->scan.width = 0;
-	for (i = 0; i < record.fields; i++)
-	{
-		int			name_length;
-		const char *name = field_text(csv, data, &scan.fields[i], &name_length);
-
-		map_header_name(csv, input, pnstrdup(name, name_length));
-	}
-	pfree(scan.fields);
-	pfree(data);
-}
-
 /* ------------------------------------------------------------- opening */
 
 /*
@@ -284,7 +35,7 @@ map_by_header(CsvReader *csv, const LhReaderInput *input, const char *line)
  * it.  Returns false if the record alone fills it.
  */
 static bool
-refill(CsvReader *csv)
+refill(LhCsvReader *csv)
 {
 	bool		more = lh_input_advance(&csv->input, csv->scan.position);
 
@@ -297,10 +48,11 @@ refill(CsvReader *csv)
  * Passes over the byte order mark and the lines that the user wants skipped.
  */
 static void
-skip_start(CsvReader *csv)
+skip_start(LhCsvReader *csv)
 {
 	int64		left = csv->options.skip_rows;
 	LhCsvScan	whole = csv->scan;
+	LhCsvWide	lines = {{0}};
 	LhCsvRecord record;
 
 	refill(csv);
@@ -314,10 +66,16 @@ skip_start(CsvReader *csv)
 	csv->scan.sep = csv->scan.quote = csv->scan.escape = csv->scan.comment = '\0';
 	csv->scan.skip_blank = false;
 	csv->scan.width = 0;
+	if (whole.wide != NULL)
+	{
+		memcpy(lines.line_sep, whole.wide->line_sep, sizeof(lines.line_sep));
+		lines.line_sep_length = whole.wide->line_sep_length;
+		csv->scan.wide = &lines;
+	}
 	lh_csv_feed(&csv->scan, csv->input.data, csv->input.length, csv->input.last);
 	while (left > 0)
 	{
-		LhCsvResult result = lh_csv_next(&csv->scan, &record);
+		LhCsvResult result = lh_csv_next_record(&csv->scan, &record);
 
 		if (result == LH_CSV_END)
 			break;
@@ -328,6 +86,7 @@ skip_start(CsvReader *csv)
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 					 errmsg("first lines of file \"%s\" are too long", csv->input.name)));
 	}
+	csv->scan.wide = whole.wide;
 	csv->scan.sep = whole.sep;
 	csv->scan.quote = whole.quote;
 	csv->scan.escape = whole.escape;
@@ -340,7 +99,7 @@ skip_start(CsvReader *csv)
  * Without a table the first record tells how many fields there are.
  */
 static void
-map_by_count(CsvReader *csv, const LhReaderInput *input)
+map_by_count(LhCsvReader *csv, const LhReaderInput *input)
 {
 	LhCsvRecord record;
 	LhCsvResult result;
@@ -348,27 +107,25 @@ map_by_count(CsvReader *csv, const LhReaderInput *input)
 
 	csv->scan.width = 0;
 	csv->scan.skip_blank = true;
-	while ((result = lh_csv_next(&csv->scan, &record)) == LH_CSV_MORE)
+	while ((result = lh_csv_next_record(&csv->scan, &record)) == LH_CSV_MORE)
 		if (!refill(csv))
 			break;
 	if (result == LH_CSV_RECORD)
 	{
-		count = Min(record.fields, MAX_HEADER_FIELDS);
+		count = Min(record.fields, LH_CSV_MAX_HEADER_FIELDS);
 		/* back to where the record begins */
 		csv->scan.position = record.start;
 		csv->scan.lines = record.line;
 		refill(csv);
 	}
-	csv->columns = palloc0(sizeof(CsvColumn) * Max(count, 1));
-	for (uint32 i = 0; i < count; i++)
-		use_column(csv, input, -1, psprintf("c%u", i + 1));
+	lh_csv_map_by_count(csv, input, count);
 }
 
 /*
  * Reads the header line at the start of a file.  An empty file has none.
  */
 static void
-read_header(CsvReader *csv, const LhReaderInput *input)
+read_header(LhCsvReader *csv, const LhReaderInput *input)
 {
 	LhCsvRecord record;
 	LhCsvResult result;
@@ -378,7 +135,7 @@ read_header(CsvReader *csv, const LhReaderInput *input)
 
 	csv->scan.width = 0;
 	csv->scan.skip_blank = true;
-	while ((result = lh_csv_next(&csv->scan, &record)) == LH_CSV_MORE)
+	while ((result = lh_csv_next_record(&csv->scan, &record)) == LH_CSV_MORE)
 		if (!refill(csv))
 			ereport(ERROR,
 					(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -391,18 +148,22 @@ read_header(CsvReader *csv, const LhReaderInput *input)
 				(errcode(error.sqlstate),
 				 errmsg("header of file \"%s\" cannot be read: %s", input->name, error.message)));
 	csv->header = pnstrdup(line, length);
-	map_by_header(csv, input, csv->header);
+	lh_csv_map_by_header(csv, input, csv->header);
 }
 
 static LhReader *
 csv_open(const LhReaderInput *input)
 {
-	CsvReader  *csv = palloc0(sizeof(CsvReader));
+	LhCsvReader  *csv = palloc0(sizeof(LhCsvReader));
 
 	csv->context = CurrentMemoryContext;
 	lh_csv_options_parse(input->options, &csv->options);
 	lh_encoding_init(&csv->encoding, csv->options.encoding);
+	csv->encoding.replace = csv->options.replace;
+	csv->special = csv->options.replace || csv->options.more_nulls != NULL ||
+		csv->options.max_chars >= 0;
 	csv->null_length = strlen(csv->options.null_value);
+	csv->scan.wide = csv->options.wide;
 	csv->scan.sep = csv->options.sep;
 	csv->scan.quote = csv->options.quote;
 	csv->scan.escape = csv->options.escape;
@@ -413,9 +174,11 @@ csv_open(const LhReaderInput *input)
 	csv->rescue = input->sink != NULL && input->sink->rescue;
 	csv->max_length = (uint32) lh_max_record_size * 1024;
 
-	/* room for a record and its line end */
-	lh_input_open(&csv->input, input->fd, input->name, input->size, input->position,
-				  csv->max_length + 2);
+	/* room for a record and its line end; the line feed behind a record that stands
+	 * for itself is no line end of every dialect */
+	lh_input_open(&csv->input, input->fd, input->name,
+				  input->size - (input->single && csv->scan.wide != NULL && csv->scan.wide->line_sep_length > 0),
+				  input->position, csv->max_length + LH_CSV_MAX_MARK);
 	lh_input_inflate(&csv->input, input->inflate);
 	lh_csv_feed(&csv->scan, csv->input.data, 0, false);
 
@@ -424,13 +187,13 @@ csv_open(const LhReaderInput *input)
 	if (!csv->options.header && csv->sink != NULL && csv->sink->positions)
 		map_by_count(csv, input);
 	else if (!csv->options.header)
-		map_by_position(csv, input);
+		lh_csv_map_by_position(csv, input);
 	else if (input->position == 0)
 		read_header(csv, input);
 	else if (input->header != NULL)
 	{
 		csv->header = pstrdup(input->header);
-		map_by_header(csv, input, csv->header);
+		lh_csv_map_by_header(csv, input, csv->header);
 	}
 	else
 		elog(ERROR, "header of a partly loaded file is missing");
@@ -449,7 +212,7 @@ csv_open(const LhReaderInput *input)
  * Makes room for one more record and its fields.
  */
 static inline void
-make_room(CsvReader *csv)
+make_room(LhCsvReader *csv)
 {
 	if (csv->count == csv->records_allocated)
 	{
@@ -472,11 +235,33 @@ make_room(CsvReader *csv)
 }
 
 /*
+ * Tells how many of the first bytes of the window, the last ones of so many, end a
+ * line.
+ */
+static uint32
+line_end_length(const LhCsvReader *csv, uint32 end)
+{
+	const LhCsvWide *wide = csv->scan.wide;
+	const char *data = csv->input.data;
+	uint32		length = 0;
+
+	if (wide != NULL && wide->line_sep_length > 0)
+		return end >= wide->line_sep_length &&
+			memcmp(data + end - wide->line_sep_length, wide->line_sep, wide->line_sep_length) == 0 ?
+			wide->line_sep_length : 0;
+	if (end > 0 && data[end - 1] == '\n')
+		length++;
+	if (end > length && data[end - length - 1] == '\r')
+		length++;
+	return length;
+}
+
+/*
  * The record at the start of the window is too long for it: makes a batch of its
  * first bytes, and finds where the next record begins.
  */
 static void
-give_long_record(CsvReader *csv)
+give_long_record(LhCsvReader *csv)
 {
 	LhCsvRecord *record;
 	LhCsvSkip	skip;
@@ -504,10 +289,7 @@ give_long_record(CsvReader *csv)
 	if (record->end == skip.offset)
 	{
 		/* its line end is no part of it */
-		if (record->end > 0 && csv->input.data[record->end - 1] == '\n')
-			record->end--;
-		if (record->end > 0 && csv->input.data[record->end - 1] == '\r')
-			record->end--;
+		record->end -= line_end_length(csv, record->end);
 	}
 	csv->jump = true;
 	csv->jump_position = csv->input.offset + skip.offset;
@@ -518,7 +300,7 @@ give_long_record(CsvReader *csv)
  * Goes to where the record that was too long ends.
  */
 static void
-jump(CsvReader *csv)
+jump(LhCsvReader *csv)
 {
 	csv->jump = false;
 	csv->line = csv->jump_line;
@@ -529,8 +311,6 @@ jump(CsvReader *csv)
 	csv->behind = 0;
 }
 
-static bool csv_fill(void *reader, int i, Datum *values, bool *nulls,
-					 LhError *error, const char **column);
 static void csv_place(void *reader, int i, LhPlace *place);
 
 /*
@@ -538,7 +318,7 @@ static void csv_place(void *reader, int i, LhPlace *place);
  * behind it.  The place stays unreached if it lies within a record.
  */
 static void
-drop_beyond_end(CsvReader *csv)
+drop_beyond_end(LhCsvReader *csv)
 {
 	int64		end = csv->end - csv->input.offset;
 
@@ -554,7 +334,7 @@ drop_beyond_end(CsvReader *csv)
  * Takes the records of the window, and the next window if it has none.
  */
 static void
-collect_records(CsvReader *csv)
+collect_records(LhCsvReader *csv)
 {
 	while (csv->count < MAX_RECORDS)
 	{
@@ -563,7 +343,7 @@ collect_records(CsvReader *csv)
 		make_room(csv);
 		csv->behind = csv->scan.position;
 		csv->behind_lines = csv->scan.lines;
-		result = lh_csv_next(&csv->scan, &csv->records[csv->count]);
+		result = lh_csv_next_record(&csv->scan, &csv->records[csv->count]);
 		if (result == LH_CSV_RECORD)
 		{
 			LhCsvRecord *record = &csv->records[csv->count++];
@@ -588,7 +368,7 @@ collect_records(CsvReader *csv)
 static bool
 csv_next(LhReader *reader, LhRecords *records)
 {
-	CsvReader  *csv = (CsvReader *) reader;
+	LhCsvReader  *csv = (LhCsvReader *) reader;
 
 	csv->count = 0;
 	csv->scan.used = 0;
@@ -602,185 +382,15 @@ csv_next(LhReader *reader, LhRecords *records)
 	}
 	records->count = csv->count;
 	records->reader = csv;
-	records->fill = csv_fill;
+	records->fill = csv->special ? lh_csv_fill_special : lh_csv_fill;
 	records->place = csv_place;
 	return csv->count > 0;
-}
-
-static bool
-report_fault(CsvReader *csv, const LhCsvRecord *record, LhError *error)
-{
-	switch (record->fault)
-	{
-		case LH_CSV_OPEN_QUOTE:
-			return lh_error_set(error, ERRCODE_BAD_COPY_FILE_FORMAT,
-								"a quoted field has no closing quote");
-		case LH_CSV_AFTER_QUOTE:
-			return lh_error_set(error, ERRCODE_BAD_COPY_FILE_FORMAT,
-								"there is data behind the closing quote of a field");
-		case LH_CSV_TOO_LONG:
-			return lh_error_set(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-								"record is longer than %d kB", lh_max_record_size);
-		default:
-			return lh_error_set(error, ERRCODE_BAD_COPY_FILE_FORMAT,
-								"record has %u fields, but %u are expected",
-								record->fields, csv->scan.width);
-	}
-}
-
-/*
- * Converts one field that is not NULL.
- */
-static inline bool
-fill_field(CsvReader *csv, CsvColumn *column, const LhCsvField *field, bool plain,
-		   Datum *value, LhError *error)
-{
-	int			length;
-	const char *text = field_text(csv, csv->input.data, field, &length);
-
-	if (length == 0 && (field->length & LH_CSV_QUOTED) != 0)
-	{
-		text = csv->options.empty_value;
-		length = strlen(text);
-	}
-	else if (unlikely(!plain) && OidIsValid(csv->encoding.conversion) &&
-			 !lh_encoding_convert(&csv->encoding, text, length, &text, &length, error))
-		return false;
-	return lh_convert(&column->converter, text, length, value, error);
-}
-
-/*
- * Tells the sink of a field that is no column or does not convert.  False if the
- * text has no equivalent in the server's encoding.
- */
-static bool
-give_to_sink(CsvReader *csv, const CsvColumn *column, const LhCsvField *field, bool plain,
-			 LhError *error)
-{
-	LhField		told = {.mismatch = column->attribute >= 0, .name = column->name,
-	.name_length = column->name_length, .kind = LH_FIELD_TEXT};
-
-	if (field->length == csv->null_length &&
-		memcmp(csv->input.data + field->start, csv->options.null_value, csv->null_length) == 0)
-		told.kind = LH_FIELD_NULL;
-	else
-	{
-		told.text = field_text(csv, csv->input.data, field, &told.length);
-		if (told.length == 0 && (field->length & LH_CSV_QUOTED) != 0)
-		{
-			told.text = csv->options.empty_value;
-			told.length = strlen(told.text);
-		}
-		else if (!plain && !lh_encoding_convert(&csv->encoding, told.text, told.length,
-												&told.text, &told.length, error))
-			return false;
-		/* the scratch memory is the next field's */
-		if (told.text == csv->scratch)
-		{
-			char	   *copy = palloc(told.length + 1);
-
-			memcpy(copy, told.text, told.length);
-			told.text = copy;
-		}
-	}
-	csv->sink->take(csv->sink, &told);
-	return true;
-}
-
-/*
- * Converts one field whose failure is no failure of the record: the sink gets
- * what does not convert, and the column NULL.
- */
-static bool
-fill_or_give(CsvReader *csv, CsvColumn *column, const LhCsvField *field, bool plain,
-			 Datum *value, bool *isnull, LhError *error)
-{
-	int			length;
-	const char *text = field_text(csv, csv->input.data, field, &length);
-
-	if (length == 0 && (field->length & LH_CSV_QUOTED) != 0)
-	{
-		text = csv->options.empty_value;
-		length = strlen(text);
-	}
-	else if (!plain && !lh_encoding_convert(&csv->encoding, text, length, &text, &length, error))
-		return false;
-	if (lh_convert_guarded(&column->converter, text, length, value, error))
-		return true;
-	lh_convert_null(&column->converter, value, isnull);
-	return give_to_sink(csv, column, field, plain, error);
-}
-
-static bool
-csv_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const char **column)
-{
-	CsvReader  *csv = (CsvReader *) reader;
-	const LhCsvRecord *record = &csv->records[i];
-	const LhCsvField *field = &csv->scan.fields[record->first_field];
-	const LhCsvField *end = field + csv->scan.width;
-	CsvColumn  *target = csv->columns;
-	const char *data = csv->input.data;
-
-	*column = NULL;
-	if (unlikely(record->fault != LH_CSV_GOOD || record->fields != csv->scan.width))
-	{
-		/* fields beyond the header have no name to be rescued under */
-		if (record->fault != LH_CSV_GOOD || !csv->options.ragged ||
-			(csv->rescue && record->fields > csv->scan.width))
-			return report_fault(csv, record, error);
-		if (record->fields < csv->scan.width)
-			end = field + record->fields;
-	}
-	if (unlikely(!record->plain) &&
-		!lh_encoding_check(&csv->encoding, data + record->start,
-						   record->end - record->start, error))
-		return false;
-
-	for (; field < end; field++, target++)
-	{
-		if (target->attribute < 0)
-		{
-			*column = NULL;
-			if (target->name != NULL && !give_to_sink(csv, target, field, record->plain, error))
-				return false;
-			continue;
-		}
-		if (field->length == csv->null_length &&
-			memcmp(data + field->start, csv->options.null_value, csv->null_length) == 0)
-		{
-			lh_convert_null(&target->converter, &values[target->attribute],
-							&nulls[target->attribute]);
-			continue;
-		}
-		nulls[target->attribute] = false;
-		if (csv->may_raise)
-			*column = target->converter.column;
-		if (unlikely(csv->rescue))
-		{
-			if (!fill_or_give(csv, target, field, record->plain, &values[target->attribute],
-							  &nulls[target->attribute], error))
-			{
-				*column = NULL;
-				return false;
-			}
-		}
-		else if (!fill_field(csv, target, field, record->plain, &values[target->attribute], error))
-		{
-			*column = target->converter.column;
-			return false;
-		}
-	}
-	for (; unlikely(target < csv->columns + csv->scan.width); target++)
-		if (target->attribute >= 0)
-			lh_convert_null(&target->converter, &values[target->attribute],
-							&nulls[target->attribute]);
-	return true;
 }
 
 static void
 csv_place(void *reader, int i, LhPlace *place)
 {
-	CsvReader  *csv = (CsvReader *) reader;
+	LhCsvReader  *csv = (LhCsvReader *) reader;
 	const LhCsvRecord *record = &csv->records[i];
 
 	memset(place, 0, sizeof(*place));
@@ -800,7 +410,7 @@ csv_place(void *reader, int i, LhPlace *place)
 static void
 csv_tell(LhReader *reader, int64 *position, int64 *line)
 {
-	CsvReader  *csv = (CsvReader *) reader;
+	LhCsvReader  *csv = (LhCsvReader *) reader;
 
 	*position = csv->jump ? csv->jump_position : csv->input.offset + csv->behind;
 	*line = csv->jump ? csv->jump_line : csv->line + csv->behind_lines;
@@ -815,13 +425,13 @@ csv_splits(LhReader *reader)
 static const char *
 csv_header(LhReader *reader)
 {
-	return ((CsvReader *) reader)->header;
+	return ((LhCsvReader *) reader)->header;
 }
 
 static bool
 csv_may_raise(LhReader *reader)
 {
-	return ((CsvReader *) reader)->may_raise;
+	return ((LhCsvReader *) reader)->may_raise;
 }
 
 /*
@@ -831,7 +441,7 @@ csv_may_raise(LhReader *reader)
 static void
 csv_close(LhReader *reader)
 {
-	CsvReader  *csv = (CsvReader *) reader;
+	LhCsvReader  *csv = (LhCsvReader *) reader;
 
 	lh_input_close(&csv->input);
 	if (csv->records != NULL)

@@ -382,16 +382,6 @@ lh_csv_next(LhCsvScan *scan, LhCsvRecord *record)
 
 /* ---------------------------------------------------- records too long */
 
-/* Where the scan of an oversized record is. */
-enum
-{
-	SKIP_FIELD_START,
-	SKIP_UNQUOTED,
-	SKIP_QUOTED,
-	SKIP_ESCAPED,				/* behind an escape in quotes */
-	SKIP_QUOTE					/* behind a quote in quotes */
-};
-
 void
 lh_csv_skip_begin(LhCsvSkip *skip)
 {
@@ -433,6 +423,11 @@ lh_csv_skip_feed(LhCsvSkip *skip, const LhCsvScan *dialect, const char *data, ui
 {
 	uint32		i;
 
+	if (dialect->wide != NULL)
+	{
+		lh_csv_skip_wide(skip, dialect, data, length);
+		return;
+	}
 	for (i = 0; i < length && !skip->done; i++)
 	{
 		char		c = data[i];

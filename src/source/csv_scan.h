@@ -46,8 +46,34 @@ typedef enum LhCsvResult
 	LH_CSV_END					/* nothing left */
 } LhCsvResult;
 
+/* bytes that a separator of fields or lines has at most */
+#define LH_CSV_MAX_MARK 8
+
+/* What is made of a field with data behind its closing quote. */
+typedef enum LhCsvUnescaped
+{
+	LH_CSV_REJECT,				/* the record is faulty */
+	LH_CSV_TO_SEPARATOR,		/* it is unquoted, and ends with the next separator */
+	LH_CSV_FROM_QUOTE,			/* it is unquoted from its beginning on */
+	LH_CSV_TO_QUOTE				/* the quote is data, and the field still quoted */
+} LhCsvUnescaped;
+
+/* A dialect that needs more than one byte for each mark: see csv_scan_wide.c. */
+typedef struct LhCsvWide
+{
+	char		sep[LH_CSV_MAX_MARK];
+	uint32		sep_length;		/* 0 = there is none */
+	char		line_sep[LH_CSV_MAX_MARK];
+	uint32		line_sep_length;	/* 0 = LF, CRLF or CR */
+	bool		trim_left;		/* blanks in front of a field are no part of it */
+	bool		trim_right;		/* nor are those behind it */
+	LhCsvUnescaped unescaped;
+} LhCsvWide;
+
 typedef struct LhCsvScan
 {
+	const LhCsvWide *wide;		/* for lh_csv_next_wide; it counts before sep */
+
 	/* the dialect; 0 = there is none such */
 	char		sep;
 	char		quote;
@@ -78,6 +104,9 @@ typedef struct LhCsvScan
 extern void lh_csv_feed(LhCsvScan *scan, const char *data, uint32 length, bool last);
 extern LhCsvResult lh_csv_next(LhCsvScan *scan, LhCsvRecord *record);
 
+/* the same for a scan with a wide dialect */
+extern LhCsvResult lh_csv_next_wide(LhCsvScan *scan, LhCsvRecord *record);
+
 /* Finds the end of a record that is too long to be held in memory. */
 typedef struct LhCsvSkip
 {
@@ -87,11 +116,27 @@ typedef struct LhCsvSkip
 	int64		lines;			/* lines of the record */
 	bool		broken;			/* its quoting is faulty: ends with its first line */
 	bool		done;			/* the end was found, at offset */
+	char		tail[LH_CSV_MAX_MARK];	/* wide: the last bytes since a mark */
+	uint32		tail_length;
+	uint32		behind;			/* wide: bytes behind a closing quote */
 } LhCsvSkip;
 
 extern void lh_csv_skip_begin(LhCsvSkip *skip);
 extern void lh_csv_skip_feed(LhCsvSkip *skip, const LhCsvScan *dialect,
 							 const char *data, uint32 length);
 extern void lh_csv_skip_end(LhCsvSkip *skip);
+
+/* private to the two scanners: where the scan of an oversized record is */
+enum
+{
+	SKIP_FIELD_START,
+	SKIP_UNQUOTED,
+	SKIP_QUOTED,
+	SKIP_ESCAPED,				/* behind an escape in quotes */
+	SKIP_QUOTE					/* behind a quote in quotes */
+};
+
+extern void lh_csv_skip_wide(LhCsvSkip *skip, const LhCsvScan *dialect,
+							 const char *data, uint32 length);
 
 #endif							/* LH_CSV_SCAN_H */

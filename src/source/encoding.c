@@ -6,6 +6,7 @@
 
 #include "catalog/namespace.h"
 #include "catalog/options.h"
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "source/encoding.h"
 #include "utils/memutils.h"
@@ -24,11 +25,26 @@ lh_encoding_option(Jsonb *options)
 	return encoding;
 }
 
+bool
+lh_encoding_replace_option(Jsonb *options)
+{
+	char	   *text = lh_options_text(options, "encoding_errors", "reject");
+	bool		replace = strcmp(text, "replace") == 0;
+
+	if (!replace && strcmp(text, "reject") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for option \"encoding_errors\""),
+				 errhint("Values are \"reject\" and \"replace\".")));
+	return replace;
+}
+
 void
 lh_encoding_init(LhEncoding *encoding, int file_encoding)
 {
 	int			server = GetDatabaseEncoding();
 
+	encoding->replace = false;
 	encoding->conversion = InvalidOid;
 	encoding->encoding = file_encoding == PG_SQL_ASCII ? server : file_encoding;
 	if (encoding->encoding == server || server == PG_SQL_ASCII)
@@ -69,6 +85,94 @@ lh_encoding_check(const LhEncoding *encoding, const char *data, int length, LhEr
 	return true;
 }
 
+/* ---------------------------------------------------------- replacement */
+
+/*
+ * Tells how many bytes at p, which do not begin a character, one replacement
+ * stands for: in UTF-8 the longest beginning of a character, as is usual.
+ */
+static int
+wrong_length(int encoding, const unsigned char *p, int left)
+{
+	int			more;
+	int			i = 1;
+
+	if (encoding != PG_UTF8)
+		return 1;
+	more = *p >= 0xC2 && *p <= 0xDF ? 1 : (*p & 0xF0) == 0xE0 ? 2 : *p >= 0xF0 && *p <= 0xF4 ? 3 : 0;
+	if (left > 1 && ((*p == 0xE0 && p[1] < 0xA0) || (*p == 0xED && p[1] > 0x9F) ||
+					 (*p == 0xF0 && p[1] < 0x90) || (*p == 0xF4 && p[1] > 0x8F)))
+		return 1;
+	while (i <= more && i < left && (p[i] & 0xC0) == 0x80)
+		i++;
+	return i;
+}
+
+/*
+ * Converts bytes that are valid, except that characters without an equivalent
+ * become question marks.
+ */
+static void
+append_valid(const LhEncoding *encoding, const char *data, int length, StringInfo to)
+{
+	while (length > 0)
+	{
+		/* what is converted at once fits into memory */
+		int			part = pg_encoding_mbcliplen(encoding->encoding, data, length, Min(length, 1024 * 1024));
+		int			used;
+
+		enlargeStringInfo(to, part * MAX_CONVERSION_GROWTH + 1);
+		used = pg_do_encoding_conversion_buf(encoding->conversion, encoding->encoding,
+											 GetDatabaseEncoding(),
+											 (unsigned char *) unconstify(char *, data), part,
+											 (unsigned char *) to->data + to->len,
+											 part * MAX_CONVERSION_GROWTH + 1, true);
+		to->len += strlen(to->data + to->len);
+		if (used < part)
+		{
+			used += Max(1, Min(part - used, pg_encoding_mblen(encoding->encoding, data + used)));
+			appendStringInfoChar(to, '?');
+		}
+		data += used;
+		length -= used;
+	}
+}
+
+/*
+ * Makes text of any bytes, in the current context.
+ */
+static bool
+convert_replacing(const LhEncoding *encoding, const char *data, int length,
+				  const char **result, int *result_length, LhError *error)
+{
+	const char *mark = GetDatabaseEncoding() == PG_UTF8 ? "\xEF\xBF\xBD" : "?";
+	StringInfoData to;
+
+	if (length > (int) (MaxAllocSize / MAX_CONVERSION_GROWTH / 2))
+		return lh_error_set(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+							"%d bytes are too many for a conversion of encoding", length);
+	initStringInfo(&to);
+	for (;;)
+	{
+		int			valid = pg_encoding_verifymbstr(encoding->encoding, data, length);
+		int			wrong;
+
+		if (OidIsValid(encoding->conversion))
+			append_valid(encoding, data, valid, &to);
+		else
+			appendBinaryStringInfo(&to, data, valid);
+		if (valid == length)
+			break;
+		wrong = wrong_length(encoding->encoding, (const unsigned char *) data + valid, length - valid);
+		appendStringInfoString(&to, mark);
+		data += valid + wrong;
+		length -= valid + wrong;
+	}
+	*result = to.data;
+	*result_length = to.len;
+	return true;
+}
+
 bool
 lh_encoding_convert(const LhEncoding *encoding, const char *data, int length,
 					const char **result, int *result_length, LhError *error)
@@ -79,6 +183,8 @@ lh_encoding_convert(const LhEncoding *encoding, const char *data, int length,
 
 	*result = data;
 	*result_length = length;
+	if (encoding->replace)
+		return convert_replacing(encoding, data, length, result, result_length, error);
 	if (!lh_encoding_check(encoding, data, length, error))
 		return false;
 	if (!OidIsValid(encoding->conversion))

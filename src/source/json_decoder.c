@@ -26,7 +26,7 @@ json_open(TupleDesc tupdesc, const bool *fillable, Jsonb *options, LhFieldSink *
 	LhDecoder  *decoder = palloc0(sizeof(LhDecoder));
 
 	lh_encoding_init(&decoder->encoding, PG_UTF8);
-	decoder->document = lh_json_document_create(options, tupdesc, fillable, CurrentMemoryContext);
+	decoder->document = lh_json_document_create(options, tupdesc, fillable, NULL, CurrentMemoryContext);
 	decoder->sink = sink;
 	return decoder;
 }

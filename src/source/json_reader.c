@@ -13,9 +13,11 @@
 #include "postgres.h"
 
 #include "catalog/options.h"
+#include "catalog/pg_type.h"
+#include "convert/guess.h"
 #include "guc.h"
 #include "json/json_document.h"
-#include "json/json_path.h"
+#include "json/json_lax.h"
 #include "mb/pg_wchar.h"
 #include "source/encoding.h"
 #include "source/input.h"
@@ -51,6 +53,8 @@ typedef struct JsonReader
 	int			count;
 	int			records_allocated;
 
+	uint32		lax;			/* notations that are allowed: see json_lax.h */
+	LhConvertOptions convert;
 	LhJsonDocument *document;
 	LhFieldSink *sink;
 	uint32		max_length;		/* bytes that a record may have */
@@ -62,24 +66,57 @@ typedef struct JsonReader
 	MemoryContext context;
 } JsonReader;
 
-static const char *const option_names[] = {"encoding", "multi_line", "paths", NULL};
+static const char *const option_names[] = {
+	"allow_backslash_escaping_any_character", "allow_comments", "allow_non_numeric_numbers",
+	"allow_numeric_leading_zeros", "allow_single_quotes", "allow_unquoted_control_chars",
+	"allow_unquoted_field_names", "drop_field_if_all_null", "encoding", "encoding_errors",
+	"infer_timestamp", "multi_line", "paths", "prefers_decimal", "primitives_as_string",
+	LH_JSON_VARIANT_OPTION, LH_CONVERT_OPTION_NAMES, NULL
+};
 
 static const LhOptionAlias aliases[] = {{"charset", "encoding"}, {NULL, NULL}};
+
+/* Notations beyond JSON. */
+static const struct
+{
+	const char *option;
+	uint32		bit;
+}			notations[] = {
+	{"allow_backslash_escaping_any_character", LH_JSON_ANY_ESCAPE},
+	{"allow_comments", LH_JSON_COMMENTS},
+	{"allow_non_numeric_numbers", LH_JSON_NON_NUMBERS},
+	{"allow_numeric_leading_zeros", LH_JSON_LEADING_ZEROS},
+	{"allow_single_quotes", LH_JSON_SINGLE_QUOTES},
+	{"allow_unquoted_control_chars", LH_JSON_CONTROLS},
+	{"allow_unquoted_field_names", LH_JSON_BARE_KEYS}
+};
 
 typedef struct JsonOptions
 {
 	Jsonb	   *json;			/* under their own names */
 	int			encoding;
+	bool		replace;		/* wrong bytes of it are replaced */
 	bool		multi_line;		/* records may be anywhere, not one on a line */
+	uint32		lax;
+	char	   *variant;		/* column for records as a whole, or NULL */
+	LhConvertOptions convert;
 } JsonOptions;
 
 static void
 parse_options(Jsonb *json, JsonOptions *options)
 {
-	options->json = lh_options_canonical(json, option_names, aliases);
-	lh_options_check(options->json, option_names, "JSON option");
-	options->encoding = lh_encoding_option(options->json);
-	options->multi_line = lh_options_bool(options->json, "multi_line", false);
+	options->json = json = lh_options_canonical(json, option_names, aliases);
+	lh_options_check(json, option_names, "JSON option");
+	options->encoding = lh_encoding_option(json);
+	options->replace = lh_encoding_replace_option(json);
+	options->multi_line = lh_options_bool(json, "multi_line", false);
+	options->lax = 0;
+	for (int i = 0; i < lengthof(notations); i++)
+		if (lh_options_bool(json, notations[i].option, false))
+			options->lax |= notations[i].bit;
+	options->variant = lh_options_text(json, LH_JSON_VARIANT_OPTION, NULL);
+	lh_convert_options_parse(json, &options->convert);
+	lh_guess_options_check(json);
 	if (options->multi_line && PG_ENCODING_IS_CLIENT_ONLY(options->encoding))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -96,7 +133,23 @@ json_validate(Jsonb *json, TupleDesc tupdesc)
 
 	parse_options(json, &options);
 	lh_encoding_init(&encoding, options.encoding);
-	(void) lh_json_paths_create(options.json, tupdesc, NULL, CurrentMemoryContext);
+	lh_json_document_validate(options.json, tupdesc);
+}
+
+/*
+ * Records that go into one column as a whole need no other.
+ */
+static const LhReaderColumn *
+json_columns(Jsonb *json)
+{
+	LhReaderColumn *columns = palloc0(sizeof(LhReaderColumn) * 2);
+	JsonOptions options;
+
+	parse_options(json, &options);
+	if (options.variant == NULL)
+		return NULL;
+	columns[0] = (LhReaderColumn) {options.variant, "jsonb", JSONBOID};
+	return columns;
 }
 
 /*
@@ -125,12 +178,16 @@ json_open(const LhReaderInput *input)
 	json->context = CurrentMemoryContext;
 	parse_options(input->options, &options);
 	lh_encoding_init(&json->encoding, options.encoding);
+	json->encoding.replace = options.replace;
 	json->multi_line = options.multi_line;
+	json->lax = options.lax;
 	json->line = input->line;
 	json->end = input->end > 0 ? input->end : PG_INT64_MAX;
+	json->convert = options.convert;
 	json->document = lh_json_document_create(options.json, input->tupdesc, input->fillable,
-											 json->context);
+											 &json->convert, json->context);
 	lh_json_split_begin(&json->split);
+	json->split.lax = json->lax;
 	if (input->header != NULL && strlen(input->header) > 2)
 	{
 		/* as json_header wrote it */
@@ -155,11 +212,21 @@ json_open(const LhReaderInput *input)
 /* ------------------------------------------------------------- batches */
 
 static bool
-is_blank(const char *p, const char *end)
+is_blank(uint32 lax, const char *p, const char *end)
 {
-	while (p < end && (*p == ' ' || *p == '\t' || *p == '\r'))
-		p++;
-	return p == end;
+	for (;;)
+	{
+		int64		comment;
+
+		while (p < end && (*p == ' ' || *p == '\t' || *p == '\r'))
+			p++;
+		if (likely(lax == 0) || p == end)
+			return p == end;
+		comment = lh_json_lax_comment(lax, p, end - p);
+		if (comment <= 0)
+			return comment < 0 && end - p > 1 && p[1] == '/';
+		p += comment;
+	}
 }
 
 static JsonRecord *
@@ -211,7 +278,7 @@ collect_lines(JsonReader *json)
 
 		if (mark == NULL && !json->input.last)
 			return;
-		if (!is_blank(data + start, data + end))
+		if (!is_blank(json->lax, data + start, data + end))
 			(void) add_record(json, start, end, false);
 		json->position = end + (mark != NULL);
 		json->lines++;
@@ -342,15 +409,15 @@ json_next(LhReader *reader, LhRecords *records)
 	return json->count > 0;
 }
 
+/*
+ * Gives the text of a record in the server's encoding, as JSON if it is that in a
+ * notation that is allowed.
+ */
 static bool
-json_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const char **column)
+get_text(JsonReader *json, const JsonRecord *record, const char **text, int *length, LhError *error)
 {
-	JsonReader *json = (JsonReader *) reader;
-	const JsonRecord *record = &json->records[i];
-	const char *text;
-	int			length;
+	char	   *rewritten;
 
-	*column = NULL;
 	if (record->unclosed)
 		return lh_error_set(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 							"the file ends within an array: \"]\" is missing");
@@ -358,10 +425,30 @@ json_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const
 		return lh_error_set(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
 							"record is longer than %d kB", lh_max_record_size);
 	if (!lh_encoding_convert(&json->encoding, json->input.data + record->start, record->length,
-							 &text, &length, error))
+							 text, length, error))
 		return false;
-	return lh_json_document_fill(json->document, text, length, json->sink, values, nulls,
-								 error, column);
+	if (likely(json->lax == 0))
+		return true;
+	if (*length > (int) (MaxAllocSize / 8))
+		return lh_error_set(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+							"%d bytes are too many to be rewritten as JSON", *length);
+	rewritten = palloc(lh_json_lax_rewrite(json->lax, *text, *length, NULL) + 1);
+	*length = lh_json_lax_rewrite(json->lax, *text, *length, rewritten);
+	*text = rewritten;
+	return true;
+}
+
+static bool
+json_fill(void *reader, int i, Datum *values, bool *nulls, LhError *error, const char **column)
+{
+	JsonReader *json = (JsonReader *) reader;
+	const char *text;
+	int			length;
+
+	*column = NULL;
+	return get_text(json, &json->records[i], &text, &length, error) &&
+		lh_json_document_fill(json->document, text, length, json->sink, values, nulls,
+							  error, column);
 }
 
 static void
@@ -432,6 +519,7 @@ json_close(LhReader *reader)
 
 const LhReaderRoutine lh_json_reader = {
 	.format = "json",
+	.columns = json_columns,
 	.validate = json_validate,
 	.open = json_open,
 	.next = json_next,

@@ -16,6 +16,7 @@
  */
 #include "postgres.h"
 
+#include "json/json_lax.h"
 #include "json/json_scan.h"
 #include "source/json_split.h"
 
@@ -65,16 +66,29 @@ pass(LhJsonSplit *split, uint32 to)
 }
 
 /*
- * Passes over what may stand between records.
+ * Passes over what may stand between records; false if a comment there is not whole.
  */
-static void
+static bool
 pass_between(LhJsonSplit *split)
 {
 	uint32		place = split->position;
+	int64		comment = 0;
 
 	for (; place < split->length; place++)
 	{
 		char		c = split->data[place];
+
+		if (unlikely(split->lax != 0) && c == '/')
+		{
+			comment = lh_json_lax_comment(split->lax, split->data + place, split->length - place);
+			/* the input's end is the end of a line */
+			if (comment < 0 && split->last && place + 1 < split->length && split->data[place + 1] == '/')
+				comment = split->length - place;
+			if (comment <= 0)
+				break;
+			place += comment - 1;
+			continue;
+		}
 
 		if (c == '[' && !split->in_array)
 			split->in_array = true;
@@ -84,6 +98,7 @@ pass_between(LhJsonSplit *split)
 			break;
 	}
 	pass(split, place);
+	return comment >= 0 || split->last;
 }
 
 static bool
@@ -104,11 +119,23 @@ find_value_end(LhJsonSplit *split)
 	LhJsonScan	scan;
 	LhJsonSkip	skip;
 
-	lh_json_begin(&scan, start, left);
-	if (lh_json_pass(&scan, lh_json_next(&scan)))
-		return scan.p - split->data;
-	if (!split->last && scan.end - scan.p < LONGEST_TOKEN)
-		return 0;
+	if (split->lax != 0)
+	{
+		int64		length = lh_json_lax_end(split->lax, start, left);
+
+		if (length > 0)
+			return split->position + length;
+		if (length == 0 && !split->last)
+			return 0;
+	}
+	else
+	{
+		lh_json_begin(&scan, start, left);
+		if (lh_json_pass(&scan, lh_json_next(&scan)))
+			return scan.p - split->data;
+		if (!split->last && scan.end - scan.p < LONGEST_TOKEN)
+			return 0;
+	}
 	lh_json_skip_begin(&skip, *start, split->indent);
 	lh_json_skip_feed(&skip, start, left);
 	if (!skip.done && !split->last)
@@ -149,7 +176,8 @@ lh_json_split_next(LhJsonSplit *split)
 	uint32		end;
 	char		c;
 
-	pass_between(split);
+	if (!pass_between(split))
+		return LH_JSON_SPLIT_MORE;
 	split->start = split->end = split->position;
 	split->line = split->lines;
 	if (split->position == split->length)

@@ -22,6 +22,7 @@ typedef struct LhJsonSplit
 	int64		indent;			/* blanks, commas and brackets that its line begins
 								 * with */
 	bool		indenting;		/* there is nothing else before it on the line */
+	uint32		lax;			/* notations that are allowed: see json_lax.h */
 
 	/* the bytes */
 	const char *data;

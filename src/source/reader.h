@@ -46,9 +46,21 @@ typedef struct LhReaderInput
 								 * or NULL */
 } LhReaderInput;
 
+/* One column of a format that has the same ones for all files. */
+typedef struct LhReaderColumn
+{
+	const char *name;
+	const char *type;
+	Oid			type_id;
+} LhReaderColumn;
+
 typedef struct LhReaderRoutine
 {
 	const char *format;			/* csv, json, ... */
+
+	/* what a table gets that is made for such files, ended by a NULL name; NULL =
+	 * that depends on what is in them.  In the current context. */
+	const LhReaderColumn *(*columns) (Jsonb *options);
 	bool		raw;			/* compressed files are read as they are */
 
 	/* raises 22023 for an option it does not know, with a hint */

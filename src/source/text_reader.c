@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "catalog/options.h"
+#include "catalog/pg_type.h"
 #include "convert/convert.h"
 #include "guc.h"
 #include "source/encoding.h"
@@ -26,6 +27,7 @@ typedef struct TextOptions
 	char	   *separator;		/* "" = LF or CRLF */
 	bool		whole;			/* the file is one record */
 	int			encoding;
+	bool		replace;		/* wrong bytes of it are replaced */
 } TextOptions;
 
 typedef struct TextRecord
@@ -58,7 +60,7 @@ typedef struct TextReader
 	int64		jump_position;
 } TextReader;
 
-static const char *const option_names[] = {"column", "encoding", "line_sep", "whole_text", NULL};
+static const char *const option_names[] = {"column", "encoding", "encoding_errors", "line_sep", "whole_text", NULL};
 
 static const LhOptionAlias aliases[] = {{"charset", "encoding"}, {NULL, NULL}};
 
@@ -71,6 +73,7 @@ parse_options(Jsonb *json, TextOptions *options)
 	options->separator = lh_options_text(json, "line_sep", "");
 	options->whole = lh_options_bool(json, "whole_text", false);
 	options->encoding = lh_encoding_option(json);
+	options->replace = lh_encoding_replace_option(json);
 	if (strlen(options->separator) > LH_MAX_SEPARATOR)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -105,6 +108,20 @@ text_validate(Jsonb *json, TupleDesc tupdesc)
 	lh_encoding_init(&encoding, options.encoding);
 	if (options.column != NULL)
 		(void) find_column(tupdesc, options.column);
+}
+
+/*
+ * A table for lines has one column.
+ */
+static const LhReaderColumn *
+text_columns(Jsonb *options)
+{
+	LhReaderColumn *columns = palloc0(sizeof(LhReaderColumn) * 2);
+	TextOptions parsed;
+
+	parse_options(options, &parsed);
+	columns[0] = (LhReaderColumn) {parsed.column != NULL ? parsed.column : "value", "text", TEXTOID};
+	return columns;
 }
 
 /*
@@ -148,6 +165,7 @@ text_open(const LhReaderInput *input)
 
 	parse_options(input->options, &reader->options);
 	lh_encoding_init(&reader->encoding, reader->options.encoding);
+	reader->encoding.replace = reader->options.replace;
 	reader->separator_length = strlen(reader->options.separator);
 	reader->attribute = choose_column(&reader->options, input);
 	lh_converter_init(&reader->converter, TupleDescAttr(input->tupdesc, reader->attribute),
@@ -415,6 +433,7 @@ text_close(LhReader *arg)
 
 const LhReaderRoutine lh_text_reader = {
 	.format = "text",
+	.columns = text_columns,
 	.validate = text_validate,
 	.open = text_open,
 	.next = text_next,
