@@ -475,6 +475,9 @@ lh_csv_skip_end(LhCsvSkip *skip)
 {
 	if (!skip->done && (skip->state == SKIP_QUOTED || skip->state == SKIP_ESCAPED))
 		skip->broken = true;
+	/* of a wide dialect, where only a mark tells */
+	if (!skip->done && skip->state == SKIP_QUOTE && skip->behind > 0)
+		skip->broken = true;
 	if (skip->broken && skip->first_line >= 0)
 	{
 		skip->offset = skip->first_line;

@@ -118,7 +118,8 @@ typedef struct LhCsvSkip
 	bool		done;			/* the end was found, at offset */
 	char		tail[LH_CSV_MAX_MARK];	/* wide: the last bytes since a mark */
 	uint32		tail_length;
-	uint32		behind;			/* wide: bytes behind a closing quote */
+	uint32		behind;			/* wide: bytes behind a closing quote, but for blanks */
+	bool		apart;			/* wide: there are any */
 } LhCsvSkip;
 
 extern void lh_csv_skip_begin(LhCsvSkip *skip);

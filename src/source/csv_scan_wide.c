@@ -402,14 +402,14 @@ skip_outside(LhCsvSkip *skip, const LhCsvScan *dialect, char c, bool line_end)
 	bool		sep = ends_with(skip, wide->sep, wide->sep_length);
 	bool		blank = is_blank(c) && !sep;
 
+	skip->apart = true;
 	if (skip->state == SKIP_QUOTE && wide->unescaped == LH_CSV_REJECT &&
-		!(blank && wide->trim_right))
+		!(blank && wide->trim_right) && !(c == '\r' && wide->line_sep_length == 0))
 	{
 		uint32		mark = line_end ? Max(wide->line_sep_length, 1) : sep ? wide->sep_length : 0;
 
 		skip->behind++;
-		if (mark > 0 ? mark != skip->behind && !(line_end && wide->line_sep_length == 0) :
-			skip->behind > LH_CSV_MAX_MARK)
+		if (mark > 0 ? mark < skip->behind : skip->behind > LH_CSV_MAX_MARK)
 			skip->broken = true;
 	}
 	if (line_end)
@@ -420,10 +420,18 @@ skip_outside(LhCsvSkip *skip, const LhCsvScan *dialect, char c, bool line_end)
 	{
 		skip->state = SKIP_QUOTED;
 		skip->behind = 0;
+		skip->apart = false;
 	}
 	else if (skip->state != SKIP_QUOTE && !(skip->state == SKIP_FIELD_START && blank && wide->trim_left))
 		skip->state = SKIP_UNQUOTED;
-	if (line_end || sep)
+	/* a separator may turn out to be the beginning of a line end */
+	if (sep && wide->line_sep_length > wide->sep_length &&
+		memcmp(wide->line_sep, wide->sep, wide->sep_length) == 0)
+	{
+		memcpy(skip->tail, wide->sep, wide->sep_length);
+		skip->tail_length = wide->sep_length;
+	}
+	else if (line_end || sep)
 		skip->tail_length = 0;
 }
 
@@ -461,7 +469,7 @@ lh_csv_skip_wide(LhCsvSkip *skip, const LhCsvScan *dialect, const char *data, ui
 			if (skip->state == SKIP_QUOTE || line_end)
 				skip->tail_length = 0;
 		}
-		else if (skip->state == SKIP_QUOTE && skip->behind == 0 && c == dialect->quote)
+		else if (skip->state == SKIP_QUOTE && !skip->apart && c == dialect->quote)
 			skip->state = SKIP_QUOTED;
 		else
 			skip_outside(skip, dialect, c, line_end);

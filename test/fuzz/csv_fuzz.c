@@ -12,7 +12,10 @@
  *   code with the real one);
  * - they are the same however the windows cut the file, and so are their lines;
  * - a record that is too long for its window ends where it would in a window
- *   with room for it.
+ *   with room for it;
+ * - the scanner of wide dialects finds the same wherever both can read a dialect;
+ *   with other marks, blanks and stray quotes it finds records and fields in their
+ *   order, and windows do not matter to it either.
  */
 #include "postgres.h"
 
@@ -114,7 +117,7 @@ scan_file(const LhCsvScan *dialect, const char *data, uint32 length, uint32 rand
 		Found	   *found;
 
 		scan.used = 0;
-		result = lh_csv_next(&scan, &record);
+		result = scan.wide != NULL ? lh_csv_next_wide(&scan, &record) : lh_csv_next(&scan, &record);
 		if (result == LH_CSV_RECORD)
 		{
 			found = add_found(list);
@@ -396,6 +399,71 @@ check_skip(const LhCsvScan *dialect, const char *data, uint32 length, const Foun
 	}
 }
 
+/*
+ * Records follow each other, and fields lie in them.
+ */
+static void
+check_order(const LhCsvScan *dialect, uint32 length, const FoundList *list)
+{
+	uint32		at = 0;
+
+	for (uint32 i = 0; i < list->count; i++)
+	{
+		const Found *f = &list->found[i];
+		uint32		field = f->start;
+
+		if (f->start < at || f->end < f->start || f->next < f->end || f->next == f->start ||
+			f->next > length)
+			violate("a record ends behind its start, and the scan goes on", f, NULL);
+		for (uint32 j = 0; f->fault == LH_CSV_GOOD && j < Min(f->fields, dialect->width); j++)
+		{
+			if (f->field[j].start < field)
+				violate("fields follow each other", f, NULL);
+			field = f->field[j].start + (f->field[j].length & LH_CSV_LENGTH);
+		}
+		if (field > f->end && f->fault == LH_CSV_GOOD)
+			violate("fields lie in their record", f, NULL);
+		at = f->next;
+	}
+}
+
+/*
+ * The scanner of wide dialects, with the marks of "dialect" and with others.
+ */
+static void
+check_wide(const LhCsvScan *dialect, int choice, const char *data, uint32 length,
+		   const FoundList *whole, uint32 random)
+{
+	static const char *const seps[] = {"::", "|", ",,,", "\xc2\xa6", "ab"};
+	static const char *const line_seps[] = {"", "|\n", ";", "::\n", "\r\n"};
+	LhCsvWide	wide = {.sep = {dialect->sep}, .sep_length = 1};
+	LhCsvScan	other = *dialect;
+	FoundList	found = {0},
+				cut = {0};
+
+	other.wide = &wide;
+	scan_file(&other, data, length, 0, &found);
+	check_same(dialect, whole, &found, "both scanners find the same");
+	check_skip(&other, data, length, &found, random);
+	found.count = 0;
+
+	wide.sep_length = strlen(seps[choice % 5]);
+	memcpy(wide.sep, seps[choice % 5], wide.sep_length);
+	wide.line_sep_length = strlen(line_seps[choice / 5 % 5]);
+	memcpy(wide.line_sep, line_seps[choice / 5 % 5], wide.line_sep_length);
+	wide.trim_left = (choice & 1) != 0;
+	wide.trim_right = (choice & 2) != 0;
+	wide.unescaped = (LhCsvUnescaped) (random >> 8 & 3);
+	scan_file(&other, data, length, 0, &found);
+	check_order(&other, length, &found);
+	scan_file(&other, data, length, random, &cut);
+	check_same(&other, &found, &cut, "windows do not matter to wide dialects");
+	if (wide.unescaped == LH_CSV_REJECT)
+		check_skip(&other, data, length, &found, random);
+	free(found.found);
+	free(cut.found);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
@@ -431,6 +499,7 @@ LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 	check_bytes(&dialect, data, length, &cut);
 	check_same(&dialect, &whole, &cut, "windows do not matter");
 	check_skip(&dialect, data, length, &whole, random);
+	check_wide(&dialect, input[1], data, length, &whole, random);
 
 	free(whole.found);
 	free(cut.found);

@@ -12,10 +12,14 @@
  * - blanks around a text change nothing, and no text that an object or array
  *   lacks its end of is taken;
  * - what a string stands for is never longer than it was written, is UTF-8 if
- *   that was, and survives being written with escapes again.
+ *   that was, and survives being written with escapes again;
+ * - a text that is JSON stays as it is when it is rewritten as JSON, whatever is
+ *   allowed, and is as long as its brackets say; any text is, when it was
+ *   rewritten, as long as was measured, and stays JSON if it is that now.
  */
 #include "postgres.h"
 
+#include "json/json_lax.h"
 #include "json/json_scan.h"
 
 /* those of the C library: nothing of PostgreSQL is linked */
@@ -368,6 +372,47 @@ pass_values(const char *data, int length)
 	return lh_json_next(&scan) == LH_JSON_END;
 }
 
+/* -------------------------------------------------------- lax notations */
+
+static char *
+rewrite(uint32 allowed, const char *data, int length, int *written)
+{
+	int			measured = lh_json_lax_rewrite(allowed, data, length, NULL);
+	char	   *to = malloc(measured);
+
+	*written = lh_json_lax_rewrite(allowed, data, length, to);
+	if (*written != measured)
+		violate("a text is as long as was measured", measured, *written);
+	return to;
+}
+
+static void
+check_lax(uint32 allowed, const char *data, int length, bool json)
+{
+	int			written;
+	char	   *once = rewrite(allowed, data, length, &written);
+
+	if (json && (written != length || memcmp(once, data, length) != 0))
+		violate("a text that is JSON stays as it is", length, written);
+	if (!json && plain_is_json(once, written))
+	{
+		int			again;
+		char	   *twice = rewrite(allowed, once, written, &again);
+
+		if (again != written || memcmp(twice, once, again) != 0)
+			violate("a text that became JSON stays as it is", written, again);
+		free(twice);
+	}
+	if (json && (data[0] == '{' || data[0] == '['))
+	{
+		int64		end = lh_json_lax_end(allowed, data, length);
+
+		if (end <= 0 || end > length || !plain_is_json(data, end))
+			violate("brackets tell where a value ends", end, length);
+	}
+	free(once);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 {
@@ -382,6 +427,9 @@ LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 		violate("a text is taken exactly if it is JSON", !json, json);
 	if (pass_values(data, size) != json)
 		violate("passing over values gives the same verdict", !json, json);
+
+	check_lax(0x7f, data, size, json);
+	check_lax(size & 0x7f, data, size, json);
 
 	wide = malloc(size + 4);
 	memcpy(wide, " \t", 2);

@@ -108,17 +108,17 @@ echo "fuzzing for $seconds seconds, LAKEHOUSE_SEED=$seed, corpora: ${corpora:-no
 for name in $names; do
 	case $name in
 		csv)
-			build csv source/csv_scan.c
-			fuzz csv '\"' '\"\"' ',' ';' '\x0d\x0a' '\x0a' '\x0d' '\\\"' '#' "'" '\",\"' '\"\x0a\"'
+			build csv source/csv_scan.c source/csv_scan_wide.c
+			fuzz csv '::' '|\x0a' ',,,' ' ,' '\" ' '\"' '\"\"' ',' ';' '\x0d\x0a' '\x0a' '\x0d' '\\\"' '#' "'" '\",\"' '\"\x0a\"'
 			;;
 		json)
-			build json json/json_scan.c
-			fuzz json '{' '}' '[' ']' ':' ',' '\"' '\\u0000' '\\ud834\\udd1e' '\\u' '\\n' \
+			build json json/json_scan.c json/json_lax.c
+			fuzz json '/*' '*/' '//' "'" "\\\\'" NaN -INF +Infinity 007 '{a:' '{' '}' '[' ']' ':' ',' '\"' '\\u0000' '\\ud834\\udd1e' '\\u' '\\n' \
 				true false null '-0' '1e+1' '0.5'
 			;;
 		split)
-			build split source/json_split.c json/json_scan.c
-			fuzz split '{' '}' '[' ']' '\x0a' '\x0a{' '\x0a]' ',' ':' '\"' '\\\"' '{}' '[]' '{\"a\":' '  '
+			build split source/json_split.c json/json_scan.c json/json_lax.c
+			fuzz split '/*' '*/' '//' "'" '{' '}' '[' ']' '\x0a' '\x0a{' '\x0a]' ',' ':' '\"' '\\\"' '{}' '[]' '{\"a\":' '  '
 			;;
 	esac
 done

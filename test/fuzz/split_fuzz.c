@@ -8,7 +8,8 @@
  *
  * - every byte of the file belongs to one record, or is a blank, comma or bracket
  *   between two;
- * - records and their lines are the same however the windows cut the file;
+ * - records and their lines are the same however the windows cut the file, also
+ *   where notations beyond JSON are allowed;
  * - a record that is JSON is taken whole, and all records of a file that is JSON
  *   are JSON.
  */
@@ -90,7 +91,7 @@ add_found(FoundList *list, const LhJsonSplit *split, uint32 offset, uint32 line,
  * the file as one window.
  */
 static void
-split_file(const char *data, uint32 length, uint32 random, FoundList *list)
+split_file(const char *data, uint32 length, uint32 random, uint32 lax, FoundList *list)
 {
 	LhJsonSplit split;
 	uint32		offset = 0;
@@ -99,6 +100,7 @@ split_file(const char *data, uint32 length, uint32 random, FoundList *list)
 	char	   *window = copy_window(data, size);
 
 	lh_json_split_begin(&split);
+	split.lax = lax;
 	lh_json_split_feed(&split, window, size, size == length);
 	for (;;)
 	{
@@ -204,9 +206,13 @@ LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 
 	if (size < 2)
 		return 0;
-	split_file(data, size - 2, 0, &whole);
+	split_file(data, size - 2, 0, 0, &whole);
 	check_bytes(data, size - 2, &whole);
-	split_file(data, size - 2, (uint32) input[0] << 8 | input[1] | 1, &cut);
+	split_file(data, size - 2, (uint32) input[0] << 8 | input[1] | 1, 0, &cut);
+	check_same(&whole, &cut);
+	whole.count = cut.count = 0;
+	split_file(data, size - 2, 0, input[0] & 0x7f, &whole);
+	split_file(data, size - 2, (uint32) input[0] << 8 | input[1] | 1, input[0] & 0x7f, &cut);
 	check_same(&whole, &cut);
 	free(whole.found);
 	free(cut.found);
