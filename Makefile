@@ -65,10 +65,10 @@ endif
 test:
 	@MAKELEVEL= MAKEFLAGS= bash test/run.sh
 
-# The SQL tests and those of the readers once more, with the address and
+# The SQL tests and those of reading files once more, with the address and
 # undefined-behaviour sanitizers.
 check-asan:
-	@MAKELEVEL= MAKEFLAGS= SANITIZE=1 TESTS="$(or $(TESTS),test/sql/ test/pgtap/ test/isolation/ t/020_ t/021_)" bash test/run.sh
+	@MAKELEVEL= MAKEFLAGS= SANITIZE=1 TESTS="$(or $(TESTS),test/sql/ test/pgtap/ test/isolation/ t/020_ t/021_ t/022_ t/023_ t/024_ t/026_ t/027_)" bash test/run.sh
 
 # Kills sessions, workers and servers while files are loaded, 100 times with
 # plain files and 100 times with random sources and files.

@@ -186,6 +186,7 @@ CREATE TABLE lakehouse.load (
     offsets        jsonb,                     -- kafka: {"topic": {"partition": [first, next]}}
     rows           bigint,                    -- NULL for a user's transaction: not counted
     rejected       bigint NOT NULL DEFAULT 0,
+    rescued        bigint NOT NULL DEFAULT 0, -- rows with rescued data
     bytes          bigint,
     header         text,                      -- file: its CSV header, if records of the load were rejected
     role           regrole NOT NULL,          -- who wrote it

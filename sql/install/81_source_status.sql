@@ -143,7 +143,7 @@ SELECT l.load_id,
        CASE WHEN c.oid IS NULL THEN NULL
             ELSE pg_catalog.format('%I.%I', n.nspname, c.relname) END AS target,
        l.kind, s.name AS source, w.name AS flow, f.path AS file, l.first_position, l.last_position,
-       l.offsets, l.rows, l.rejected, l.bytes, l.role, l.started, l.finished, l.undone
+       l.offsets, l.rows, l.rejected, l.bytes, l.role, l.started, l.finished, l.undone, l.rescued
   FROM lakehouse.load l
   LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.relation
   LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
@@ -168,6 +168,8 @@ COMMENT ON COLUMN lakehouse.load_status.role IS 'role that wrote it';
 COMMENT ON COLUMN lakehouse.load_status.started IS 'when it began';
 COMMENT ON COLUMN lakehouse.load_status.finished IS 'when it was written, shortly before its commit';
 COMMENT ON COLUMN lakehouse.load_status.undone IS 'when its rows and rejects were taken back, by undo_file or by a later version of the file; NULL otherwise';
+
+COMMENT ON COLUMN lakehouse.load_status.rescued IS 'rows of it that had fields for the column of rescued data, when they were stored';
 
 CREATE VIEW lakehouse.reject_status WITH (security_barrier) AS
 SELECT r.reject_id, s.name AS source, w.name AS flow, r.load_id, f.path AS file, r.line, r.byte_offset,

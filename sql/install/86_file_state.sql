@@ -57,11 +57,11 @@ SELECT f.path, f.size, f.mtime AS create_time, f.discovered AS discovery_time,
        f.sqlstate, f.error AS last_error, f.retry_at, l.load_id AS batch_id, f.version, f.hash, w.pid AS worker_pid,
        CASE WHEN c.state OPERATOR(pg_catalog.=) ANY ('{moved,deleted}') THEN c.finished END AS archive_time,
        CASE c.state WHEN 'moved' THEN 'MOVE' WHEN 'deleted' THEN 'DELETE' END AS archive_mode,
-       CASE c.state WHEN 'moved' THEN c.target END AS move_location
+       CASE c.state WHEN 'moved' THEN c.target END AS move_location, COALESCE(l.rescued, 0)::bigint AS rescued
   FROM lakehouse.file f
   JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) f.source_id
   LEFT JOIN lakehouse.file_clean c ON c.file_id OPERATOR(pg_catalog.=) f.file_id
-  LEFT JOIN LATERAL (SELECT load_id, started FROM lakehouse.load
+  LEFT JOIN LATERAL (SELECT load_id, started, pg_catalog.sum(rescued) OVER () AS rescued FROM lakehouse.load
                       WHERE file_id OPERATOR(pg_catalog.=) f.file_id AND first_position IS NOT NULL
                       ORDER BY load_id DESC LIMIT 1) l ON true
   LEFT JOIN (SELECT file_id, pg_catalog.min(pid) AS pid FROM lakehouse.running_loads() GROUP BY file_id) w
@@ -91,6 +91,7 @@ COMMENT ON COLUMN lakehouse.cloud_files_state.retry_at IS 'when a continuous sou
 COMMENT ON COLUMN lakehouse.cloud_files_state.batch_id IS 'number of its last load, in column _load_id of its rows';
 COMMENT ON COLUMN lakehouse.cloud_files_state.version IS 'version of the path: each that is loaded as a whole is a row of its own';
 COMMENT ON COLUMN lakehouse.cloud_files_state.hash IS 'hash of the bytes loaded so far; NULL if nothing was loaded';
+COMMENT ON COLUMN lakehouse.cloud_files_state.rescued IS 'rows stored from it that had fields for the column of rescued data';
 COMMENT ON COLUMN lakehouse.cloud_files_state.worker_pid IS 'process that is loading it now (one of them, if there are several), as in pg_stat_activity; otherwise NULL';
 COMMENT ON COLUMN lakehouse.cloud_files_state.archive_time IS 'when it was moved or deleted after its load (option clean_source); NULL if it was not';
 COMMENT ON COLUMN lakehouse.cloud_files_state.archive_mode IS 'MOVE or DELETE, once that is done';

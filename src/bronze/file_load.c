@@ -397,6 +397,7 @@ enter_load(FileBatch *batch, Part *part, LhLoad *load, const LhWriteCounts *writ
 	progress->state = at_end ? "loaded" : "loading";
 	progress->rows = load->rows = written->rows;
 	progress->rejected = load->rejected = written->rejected;
+	load->rescued = written->rescued;
 	load->last_position = progress->position;
 	load->bytes = progress->position - file->position;
 	lh_load_record(load);
@@ -445,6 +446,7 @@ load_records(FileBatch *batch, Part *part, volatile bool *reading)
 	batch->inflate = part->input.inflate;
 	show_progress(&load, source, file->in_range ? file->end : part->input.size);
 	lh_writer_set_reject_use(batch->writer, batch->ingest->limit.use);
+	lh_writer_set_rescued_column(batch->writer, lh_file_schema_rescued_number(batch->schema));
 	lh_writer_begin_load(batch->writer, load.load_id, file->file_id);
 	batch->path = file->path;
 	lh_ledger_counts(file, &batch->loaded.rows, &batch->loaded.rejected);

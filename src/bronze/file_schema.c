@@ -232,6 +232,12 @@ lh_file_schema_rescues(const LhFileSchema *schema)
 	return schema->rescued >= 0;
 }
 
+int
+lh_file_schema_rescued_number(const LhFileSchema *schema)
+{
+	return schema->rescued + 1;
+}
+
 bool
 lh_file_schema_adds(const LhFileSchema *schema)
 {

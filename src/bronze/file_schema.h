@@ -51,6 +51,9 @@ extern const LhRecords *lh_file_schema_wrap(LhFileSchema *schema, const LhRecord
 /* does a value that does not convert go to the column for rescued data? */
 extern bool lh_file_schema_rescues(const LhFileSchema *schema);
 
+/* attribute number of the column for rescued data; 0 = none */
+extern int	lh_file_schema_rescued_number(const LhFileSchema *schema);
+
 /* may columns be added, whose types the records that are read first decide? */
 extern bool lh_file_schema_adds(const LhFileSchema *schema);
 

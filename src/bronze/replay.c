@@ -164,6 +164,7 @@ lakehouse_replay_rejects(PG_FUNCTION_ARGS)
 			   sizeof(bool) * lh_writer_tupdesc(replay.writer)->natts);
 		replay.metadata = lh_file_metadata_parse(options, lh_writer_tupdesc(replay.writer), replay.fillable);
 		replay.schema = lh_file_schema_parse(options, lh_writer_tupdesc(replay.writer), replay.fillable);
+		lh_writer_set_rescued_column(replay.writer, lh_file_schema_rescued_number(replay.schema));
 		for (int first = 0, last; first < count; first = last)
 		{
 			for (last = first + 1; last < count && candidates[last].load_id == candidates[first].load_id;)
@@ -460,6 +461,7 @@ replay_record(Replay *replay, int64 reject_id)
 	else
 	{
 		replay->load.rows += counts.rows;
+		replay->load.rescued += counts.rescued;
 		replay->load.bytes += replay->place.raw_length;
 	}
 	MemoryContextSwitchTo(oldcontext);

@@ -136,6 +136,7 @@ lh_writer_begin_load(LhWriter *writer, int64 load_id, int64 file_id)
 	writer->load_id = load_id;
 	writer->counts.rows = 0;
 	writer->counts.rejected = 0;
+	writer->counts.rescued = 0;
 	lh_rejects_begin_load(writer->rejects, load_id, file_id);
 }
 
@@ -155,11 +156,18 @@ lh_writer_write(LhWriter *writer, const LhRecords *records)
 			lh_write_session_open(writer);
 		lh_write_range(writer, records, 0, records->count);
 		writer->counts.rows += writer->session->stored;
-		writer->session->stored = 0;
+		writer->counts.rescued += writer->session->rescued;
+		writer->session->stored = writer->session->rescued = 0;
 	}
 	LH_FAULT("after-insert");
 	writer->counts.rejected += lh_rejects_mark(writer->rejects);
 	lh_rejects_flush(writer->rejects);
+}
+
+void
+lh_writer_set_rescued_column(LhWriter *writer, int column)
+{
+	writer->rescued_column = column;
 }
 
 void
@@ -327,15 +335,18 @@ attempt(LhWriter *writer, const LhRecords *records, int first, int last, Failure
 	PG_TRY();
 	{
 		int64		stored;
+		int64		rescued;
 
 		lh_write_session_open(writer);
 		lh_write_range(writer, records, first, last);
 		stored = writer->session->stored;
+		rescued = writer->session->rescued;
 		lh_write_session_close(writer);
 		ReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 		writer->counts.rows += stored;
+		writer->counts.rescued += rescued;
 		done = true;
 	}
 	PG_CATCH();

@@ -15,6 +15,7 @@ typedef struct LhWriteCounts
 {
 	int64		rows;			/* stored */
 	int64		rejected;		/* kept as rejects */
+	int64		rescued;		/* stored, with something in the column for rescued data */
 } LhWriteCounts;
 
 /*
@@ -39,6 +40,9 @@ extern void lh_writer_begin_load(LhWriter *writer, int64 load_id, int64 file_id)
 extern void lh_writer_write(LhWriter *writer, const LhRecords *records);
 
 /* what becomes of the rejects of the following batches */
+/* attribute number of the column whose values are counted as rescued; 0 = none */
+extern void lh_writer_set_rescued_column(LhWriter *writer, int column);
+
 extern void lh_writer_set_reject_use(LhWriter *writer, LhRejectUse use);
 
 /* so far, since lh_writer_begin_load (rows that are still buffered are in); and

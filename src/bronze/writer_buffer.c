@@ -236,6 +236,7 @@ fill_row(LhWriter *writer, const LhRecords *records, int i, Datum *values, bool 
 	int			natts = writer->tupdesc->natts;
 	LhError		error;
 	const char *column;
+	int			rescued;
 
 	memcpy(values, session->values, sizeof(Datum) * natts);
 	memcpy(nulls, session->nulls, sizeof(bool) * natts);
@@ -247,12 +248,16 @@ fill_row(LhWriter *writer, const LhRecords *records, int i, Datum *values, bool 
 		return false;
 	}
 	session->phase = PHASE_STORE;
+	rescued = writer->rescued_column > 0 && !nulls[writer->rescued_column - 1];
 	if (writer->row_default_count > 0)
 		fill_defaults(writer, values, nulls);
 
 	/* a trigger may still fill the column; then the executor judges */
 	if (session->root->ri_TrigDesc != NULL && session->root->ri_TrigDesc->trig_insert_before_row)
+	{
+		session->rescued += rescued;
 		return true;
+	}
 	for (int n = 0; n < writer->not_null_count; n++)
 	{
 		int			c = writer->not_null[n];
@@ -266,6 +271,7 @@ fill_row(LhWriter *writer, const LhRecords *records, int i, Datum *values, bool 
 		reject_record(writer, records, i, "store", &error, column);
 		return false;
 	}
+	session->rescued += rescued;
 	return true;
 }
 

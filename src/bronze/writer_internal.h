@@ -70,6 +70,7 @@ typedef struct WriteSession
 	int			current;		/* record in hand, -1 = none in particular */
 	WritePhase	phase;
 	const char *column;			/* while converting: the one in hand, or NULL */
+	int64		rescued;		/* rows with rescued data, as "stored" */
 } WriteSession;
 
 /* A default that must be evaluated. */
@@ -98,6 +99,7 @@ struct LhWriter
 	bool		fast_slots;		/* heap without triggers or generated columns */
 	bool		relation_raises;	/* something of the table can raise */
 	bool		may_raise;		/* a conversion can raise */
+	int			rescued_column; /* for rescued data, from 1; 0 = none */
 	List	   *deferred;		/* RangeVars of deferred constraints */
 	BulkInsertState bulk;		/* of the target itself */
 	LhRejects  *rejects;

@@ -94,9 +94,9 @@ void
 lh_load_record(const LhLoad *load)
 {
 	static const Oid types[] = {INT8OID, OIDOID, TEXTOID, INT4OID, INT4OID, INT8OID,
-		INT8OID, INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, OIDOID, TIMESTAMPTZOID, TEXTOID};
-	Datum		values[15];
-	char		nulls[16] = "               ";
+		INT8OID, INT8OID, TEXTOID, INT8OID, INT8OID, INT8OID, OIDOID, TIMESTAMPTZOID, TEXTOID, INT8OID};
+	Datum		values[16];
+	char		nulls[17] = "                ";
 	LhCatalog	catalog;
 
 	values[0] = Int64GetDatum(load->load_id);
@@ -115,6 +115,7 @@ lh_load_record(const LhLoad *load)
 	values[12] = ObjectIdGetDatum(GetUserId());
 	values[13] = TimestampTzGetDatum(load->started);
 	values[14] = load->header ? CStringGetTextDatum(load->header) : (Datum) 0;
+	values[15] = Int64GetDatum(load->rescued);
 
 	if (load->source_id == 0)
 		nulls[3] = 'n';
@@ -135,9 +136,9 @@ lh_load_record(const LhLoad *load)
 
 	lh_catalog_begin(&catalog);
 	lh_catalog_run("INSERT INTO lakehouse.load (load_id, relation, kind, source_id, flow_id, file_id,"
-				   " first_position, last_position, offsets, rows, rejected, bytes, role, started, header)"
-				   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::pg_catalog.jsonb, $10, $11, $12, $13, $14, $15)",
-				   15, types, values, nulls);
+				   " first_position, last_position, offsets, rows, rejected, bytes, role, started, header, rescued)"
+				   " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::pg_catalog.jsonb, $10, $11, $12, $13, $14, $15, $16)",
+				   16, types, values, nulls);
 	if (load->rows != 0)
 		enqueue(load->relation, load->load_id);
 	lh_catalog_end(&catalog);

@@ -30,6 +30,7 @@ typedef struct LhLoad
 	const char *offsets;		/* kafka: json text, or NULL */
 	int64		rows;			/* -1 = not counted */
 	int64		rejected;
+	int64		rescued;		/* rows with rescued data */
 	int64		bytes;			/* -1 = not known */
 	TimestampTz started;
 	const char *header;			/* file: CSV header that its rejects need, or NULL */

@@ -224,6 +224,11 @@ SELECT f.path, f.version, f.state, f.rows, l.rows, f.rejected, r.n
  CROSS JOIN LATERAL (SELECT count(*) AS n FROM lakehouse.reject r WHERE r.file_id = f.file_id) r
  WHERE s.name = '$name' AND f.state <> 'replaced' AND (f.rows <> l.rows OR f.rejected <> r.n)
 END
+	$good &= is(sql(<<"END"), '', "$what: and so are those of rows with rescued data");
+SELECT sum(rescued), (SELECT count(*) FROM $name t WHERE to_jsonb(t) -> '_rescued_data' <> 'null')
+  FROM lakehouse.load_status WHERE source = '$name' AND undone IS NULL
+HAVING sum(rescued) <> (SELECT count(*) FROM $name t WHERE to_jsonb(t) -> '_rescued_data' <> 'null')
+END
 	return $good;
 }
 
