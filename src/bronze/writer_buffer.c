@@ -25,8 +25,6 @@
 #include "compat.h"
 #include "delta/load.h"
 
-static TupleTableSlotOps fast_slot_ops;
-
 static void order_indexes(LhWriter *writer, WriteBuffer *buffer);
 static bool fill_row(LhWriter *writer, const LhRecords *records, int i,
 					 Datum *values, bool *nulls);
@@ -35,27 +33,6 @@ static void store_routed(LhWriter *writer, int record);
 static void finish_row(LhWriter *writer, WriteBuffer *buffer, TupleTableSlot *slot, int record);
 static void flush_all(LhWriter *writer);
 static void flush_buffer(LhWriter *writer, WriteBuffer *buffer);
-
-static void
-materialize_nothing(TupleTableSlot *slot)
-{
-}
-
-/*
- * slot_ops returns the operations of slots for plain heap rows: virtual slots
- * whose values need not be copied before the heap tuple is formed, because they
- * outlive the insert.
- */
-static const TupleTableSlotOps *
-slot_ops(void)
-{
-	if (fast_slot_ops.base_slot_size == 0)
-	{
-		fast_slot_ops = TTSOpsVirtual;
-		fast_slot_ops.materialize = materialize_nothing;
-	}
-	return &fast_slot_ops;
-}
 
 /*
  * lh_write_buffer_create makes the buffer of the target or of a leaf partition;
@@ -84,10 +61,17 @@ lh_write_buffer_create(LhWriter *writer, ResultRelInfo *relation)
 	buffer->before_row = triggers != NULL && triggers->trig_insert_before_row;
 	buffer->after_row = (triggers != NULL && triggers->trig_insert_after_row) || session->capture != NULL;
 	buffer->generated = constr != NULL && constr->has_generated_stored;
+	if (is_root)
+		buffer->form = writer->form;
+	else if (lh_write_form_suits(table))
+		buffer->form = lh_write_form_create(RelationGetDescr(table));
 	buffer->constraints = constr != NULL &&
 		(constr->num_check > 0 || !is_root || buffer->generated || buffer->before_row);
 	buffer->partition_check = table->rd_rel->relispartition &&
 		(is_root || buffer->before_row);
+	/* it is made in the context in hand, and kept: not in one that is reset */
+	if (session->capture != NULL)
+		(void) ExecGetChildToRootMap(relation);
 	order_indexes(writer, buffer);
 	relation->ri_CopyMultiInsertBuffer = (struct CopyMultiInsertBuffer *) buffer;
 	session->buffers = lappend(session->buffers, buffer);
@@ -137,7 +121,7 @@ lh_write_buffer_finish(LhWriter *writer, WriteBuffer *buffer)
 {
 	Assert(buffer->count == 0);
 	buffer->relation->ri_NumIndices = buffer->indexes;
-	if (writer->fast_slots)
+	if (buffer->form != NULL)
 		for (int i = 0; i < BUFFER_ROWS && buffer->slots[i] != NULL; i++)
 			ExecDropSingleTupleTableSlot(buffer->slots[i]);
 	table_finish_bulk_insert(buffer->relation->ri_RelationDesc, 0);
@@ -157,8 +141,9 @@ next_slot(LhWriter *writer, WriteBuffer *buffer)
 		WriteSession *session = writer->session;
 		MemoryContext oldcontext = MemoryContextSwitchTo(session->context);
 
-		slot = writer->fast_slots
-			? MakeSingleTupleTableSlot(writer->tupdesc, slot_ops())
+		slot = buffer->form != NULL
+			? lh_write_form_slot(buffer->relation == session->root ? writer->tupdesc :
+								 RelationGetDescr(buffer->relation->ri_RelationDesc), buffer->form)
 			: table_slot_create(buffer->relation->ri_RelationDesc, &session->estate->es_tupleTable);
 		buffer->slots[buffer->count] = slot;
 		MemoryContextSwitchTo(oldcontext);
@@ -175,7 +160,7 @@ lh_write_range(LhWriter *writer, const LhRecords *records, int first, int last)
 {
 	WriteSession *session = writer->session;
 	MemoryContext oldcontext = MemoryContextSwitchTo(session->row_context);
-	bool		plain = writer->fast_slots && writer->row_default_count == 0;
+	bool		plain = writer->form != NULL && writer->row_default_count == 0;
 
 	for (int i = first; i < last; i++)
 	{
@@ -339,8 +324,11 @@ finish_row(LhWriter *writer, WriteBuffer *buffer, TupleTableSlot *slot, int reco
 
 	if (buffer->before_row)
 	{
-		/* the trigger sees all rows before this one */
+		/* the trigger sees all rows before this one; with those of other partitions
+		 * the memory of this row's values would go */
 		buffer->records[buffer->count] = record;
+		if (session->buffered > 0)
+			ExecMaterializeSlot(slot);
 		flush_all(writer);
 		session->current = record;
 		if (!ExecBRInsertTriggers(estate, relation, slot))

@@ -24,6 +24,9 @@
 /* memory of buffered rows that makes the writer insert earlier */
 #define BUFFER_BYTES (8 * 1024 * 1024)
 
+/* how rows of a table become tuples: writer_tuple.c */
+typedef struct WriteForm WriteForm;
+
 /* Rows waiting for one table: the target or one of its leaf partitions. */
 typedef struct WriteBuffer
 {
@@ -35,6 +38,7 @@ typedef struct WriteBuffer
 	bool		before_row;		/* has BEFORE ROW triggers: one row at a time */
 	bool		after_row;		/* has AFTER ROW triggers */
 	bool		generated;		/* has stored generated columns */
+	const WriteForm *form;		/* of slots made by writer_tuple.c; or NULL */
 	bool		constraints;	/* the executor must check constraints */
 	bool		partition_check;	/* ... and the partition's bounds */
 	int			indexes;		/* all indexes */
@@ -96,7 +100,7 @@ struct LhWriter
 	int			row_default_count;
 	WriteDefault *row_defaults; /* volatile: evaluated for each row */
 	bool		one_by_one;		/* a default may look at the table */
-	bool		fast_slots;		/* heap without triggers or generated columns */
+	WriteForm  *form;			/* of the target; NULL = it needs other slots */
 	bool		relation_raises;	/* something of the table can raise */
 	bool		may_raise;		/* a conversion can raise */
 	int			rescued_column; /* for rescued data, from 1; 0 = none */
@@ -113,6 +117,12 @@ extern const char lh_write_unfilled;
 
 /* writer_profile.c */
 extern void lh_write_profile(LhWriter *writer);
+
+extern bool lh_write_form_suits(Relation relation);
+
+/* writer_tuple.c */
+extern WriteForm *lh_write_form_create(TupleDesc tupdesc);
+extern TupleTableSlot *lh_write_form_slot(TupleDesc tupdesc, const WriteForm *form);
 
 /* writer_session.c */
 extern void lh_write_session_open(LhWriter *writer);

@@ -44,6 +44,23 @@ has_insert_triggers(const TriggerDesc *triggers)
 }
 
 /*
+ * lh_write_form_suits tells whether values of rows for the table need not be
+ * copied before they are inserted: it is a heap, and nobody changes a row on its
+ * way there.
+ */
+bool
+lh_write_form_suits(Relation relation)
+{
+	TupleConstr *constr = RelationGetDescr(relation)->constr;
+	TriggerDesc *triggers = relation->trigdesc;
+
+	return relation->rd_rel->relkind == RELKIND_RELATION &&
+		relation->rd_tableam == GetHeapamTableAmRoutine() &&
+		(constr == NULL || !constr->has_generated_stored) &&
+		(triggers == NULL || (!triggers->trig_insert_before_row && !triggers->trig_insert_instead_row));
+}
+
+/*
  * lh_write_profile fills the writer's knowledge of its open relation.
  */
 void
@@ -54,9 +71,8 @@ lh_write_profile(LhWriter *writer)
 
 	writer->tupdesc = CreateTupleDescCopyConstr(RelationGetDescr(relation));
 	constr = writer->tupdesc->constr;
-	writer->fast_slots = relation->rd_rel->relkind == RELKIND_RELATION &&
-		relation->rd_tableam == GetHeapamTableAmRoutine() &&
-		!has_insert_triggers(relation->trigdesc);
+	if (lh_write_form_suits(relation))
+		writer->form = lh_write_form_create(writer->tupdesc);
 	writer->relation_raises = relation->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
 		relation->rd_rel->relispartition ||
 		has_insert_triggers(relation->trigdesc) ||
@@ -64,8 +80,6 @@ lh_write_profile(LhWriter *writer)
 		row_may_be_too_big(writer->tupdesc);
 	if (constr != NULL && (constr->num_check > 0 || constr->has_generated_stored))
 		writer->relation_raises = true;
-	if (constr != NULL && constr->has_generated_stored)
-		writer->fast_slots = false;
 	profile_columns(writer);
 	profile_triggers(writer);
 }

@@ -174,6 +174,24 @@ typedef struct Decimal
 } Decimal;
 
 /*
+ * Leaves out zeros at the end of a fraction, which numeric's output is full of,
+ * and reads the digits that stay.  Returns the place behind them.
+ */
+static const char *
+trim_fraction(const char *digits, const char *point, const char *end, uint64 *mantissa)
+{
+	const char *p;
+
+	while (end > point + 1 && end[-1] == '0')
+		end--;
+	*mantissa = 0;
+	for (p = digits; p < end; p++)
+		if (p != point)
+			*mantissa = *mantissa * 10 + (*p - '0');
+	return end;
+}
+
+/*
  * Reads [-]digits[.digits][e[sign]digits] with at most 19 digits; false for
  * anything else, which is then judged the long way.
  */
@@ -182,6 +200,7 @@ parse_decimal(const char *p, int length, Decimal *decimal)
 {
 	const char *end = p + length;
 	const char *digits;
+	const char *behind;			/* of the digits that count */
 	const char *point = NULL;
 	uint64		mantissa = 0;
 	int			exponent = 0;
@@ -200,10 +219,13 @@ parse_decimal(const char *p, int length, Decimal *decimal)
 		else
 			break;
 	}
-	if (p - digits - (point != NULL) < 1 || p - digits > 19)
+	behind = p;
+	if (point != NULL && p - digits > 16 && p[-1] == '0')
+		behind = trim_fraction(digits, point, p, &mantissa);
+	if (p - digits - (point != NULL) < 1 || behind - digits > 19)
 		return false;
 	if (point != NULL)
-		exponent = -(int) (p - point - 1);
+		exponent = -(int) (behind - point - 1);
 	if (p < end)
 	{
 		int64		written;
@@ -505,15 +527,68 @@ numeric_fits(const NumericShape *shape, int32 typmod)
 	return !carries(shape, precision);
 }
 
+/*
+ * The short way: [-]digits[.digits] with at most 18 digits, no more of them
+ * behind the point than the column keeps.  The server divides such an integer
+ * by a power of ten without dividing.
+ */
+static inline bool
+convert_short_numeric(const char *p, int length, int32 typmod, Datum *value)
+{
+	const char *end = p + length;
+	bool		negative = length > 0 && *p == '-';
+	int64		number = 0;
+	int			digits = 0;
+	int			scale = 0;
+	bool		point = false;
+
+	if (length > 20)
+		return false;
+	for (p += negative; p < end; p++)
+	{
+		unsigned int digit = (unsigned char) *p - '0';
+
+		if (digit <= 9)
+		{
+			number = number * 10 + digit;
+			digits++;
+			scale += point;
+		}
+		else if (*p == '.' && !point && digits > 0)
+			point = true;
+		else
+			return false;
+	}
+	if (digits == 0 || digits > 18)
+		return false;
+	if (typmod >= (int32) VARHDRSZ)
+	{
+		int			precision = ((typmod - VARHDRSZ) >> 16) & 0xffff;
+		int			kept = (((typmod - VARHDRSZ) & 0x7ff) ^ 1024) - 1024;
+
+		if (scale > kept || digits - scale > precision - kept)
+			return false;
+		for (; scale < kept && digits < 18; scale++, digits++)
+			number *= 10;
+		if (scale < kept)
+			return false;
+	}
+	*value = NumericGetDatum(int64_div_fast_to_numeric(negative ? -number : number, scale));
+	return true;
+}
+
 bool
 lh_convert_numeric(LhConverter *converter, const char *data, int length,
 				   Datum *value, LhError *error)
 {
 	NumericShape shape;
-	ParseResult parsed = parse_numeric(data, data + length, &shape);
+	ParseResult parsed;
 	char		buffer[128];
 	char	   *text;
 
+	if (convert_short_numeric(data, length, converter->typmod, value))
+		return true;
+	parsed = parse_numeric(data, data + length, &shape);
 	if (parsed == PARSE_SYNTAX)
 	{
 #ifdef LH_SOFT_INPUT
