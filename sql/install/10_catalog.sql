@@ -41,19 +41,24 @@ CREATE TABLE lakehouse.source_state (
 );
 
 CREATE SEQUENCE lakehouse.file_id_seq;
+-- What a pass over all entries reads comes first: it is a matter of microseconds
+-- for each of a million.
 CREATE TABLE lakehouse.file (
     file_id       bigint PRIMARY KEY DEFAULT pg_catalog.nextval('lakehouse.file_id_seq'),
-    source_id     integer NOT NULL,
-    path          text NOT NULL,              -- beneath the server's directory
-    version       integer NOT NULL DEFAULT 1, -- a changed file that is loaded as a whole again is another entry
     size          bigint NOT NULL,
-    mtime         timestamptz NOT NULL,
     mtime_ns      bigint NOT NULL,            -- epoch nanoseconds: timestamptz is coarser than the file system
-    hash          bigint,                     -- of the bytes up to "position"
-    hash_blocks   bigint,                     -- of the whole blocks among them, to go on from
+    source_id     integer NOT NULL,
+    version       integer NOT NULL DEFAULT 1, -- a changed file that is loaded as a whole again is another entry
+    ended         timestamptz,                -- when another version took its place
     seen_size     bigint,                     -- what a listing found that the entry does not have yet
     seen_mtime_ns bigint,
+    path          text COLLATE "C" NOT NULL,  -- beneath the server's directory
     state         text NOT NULL CHECK (state IN ('discovered', 'loading', 'loaded', 'failed', 'skipped', 'changed', 'superseded', 'replaced', 'undone')),
+    sqlstate      text,
+    mtime         timestamptz NOT NULL,
+    hash          bigint,                     -- of the bytes up to "position"
+    hash_blocks   bigint,                     -- of the whole blocks among them, to go on from
+    by_name       boolean NOT NULL DEFAULT false, -- waits for its turn by name, not by time
     replaces      boolean NOT NULL DEFAULT false, -- rows of earlier versions go when this one is loaded
     "position"    bigint NOT NULL DEFAULT 0,  -- bytes loaded, or on the list of ranges (resume position)
     line          bigint NOT NULL DEFAULT 0,  -- lines of these
@@ -61,16 +66,33 @@ CREATE TABLE lakehouse.file (
     rows          bigint NOT NULL DEFAULT 0,
     rejected      bigint NOT NULL DEFAULT 0,
     attempts      integer NOT NULL DEFAULT 0,
-    sqlstate      text,
     error         text,
     retry_at      timestamptz,
     discovered    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    loaded        timestamptz,
-    ended         timestamptz                 -- when another version took its place
+    loaded        timestamptz
 );
 CREATE UNIQUE INDEX file_path ON lakehouse.file (source_id, path) WHERE ended IS NULL;
 CREATE INDEX file_ended ON lakehouse.file (source_id, path, version) WHERE ended IS NOT NULL;
-CREATE INDEX file_waiting ON lakehouse.file (source_id, mtime_ns, path) WHERE state IN ('discovered', 'loading', 'failed');
+CREATE INDEX file_waiting ON lakehouse.file (source_id, (CASE WHEN by_name THEN 0 ELSE mtime_ns END), path)
+ WHERE state IN ('discovered', 'loading', 'failed');
+
+-- What looking for files came to, of each source of files.
+CREATE TABLE lakehouse.discovery (
+    source_id     integer PRIMARY KEY,
+    watched       boolean,                    -- the system tells all that happens
+    directories   integer NOT NULL DEFAULT 0, -- that are watched
+    listings      bigint NOT NULL DEFAULT 0,
+    listed        timestamptz,                -- the last one: when, how long, what
+    listing_ms    double precision,
+    listed_files  bigint,
+    unmarked      bigint,
+    unreadable    text[],
+    looks         bigint NOT NULL DEFAULT 0,  -- at what the system told of
+    looked_at     bigint NOT NULL DEFAULT 0,  -- names in these
+    found_told    bigint NOT NULL DEFAULT 0,  -- files new to the ledger
+    found_listed  bigint NOT NULL DEFAULT 0,
+    found_backfill bigint NOT NULL DEFAULT 0  -- of these, though all is watched
+);
 
 -- Ranges of large files that workers who share a source load side by side: what
 -- of the bytes before "position" of the file is not loaded yet.

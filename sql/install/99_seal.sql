@@ -20,6 +20,7 @@ SELECT pg_catalog.pg_extension_config_dump('lakehouse.file_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.file', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.file_range', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.file_clean', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.discovery', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.schema_change_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.schema_change', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.file_action_id_seq', '');

@@ -17,7 +17,7 @@
 #include "bronze/file_ingest.h"
 #include "bronze/file_options.h"
 #include "catalog/options.h"
-#include "source/file_list.h"
+#include "source/file_filter.h"
 #include "source/file_root.h"
 
 #define DEFAULT_RETENTION "30 days"
@@ -37,7 +37,7 @@ static const LhOptionAlias aliases[] = {
 	{NULL, NULL}
 };
 
-static void check_target(Oid server, const char *path, const char *target);
+static void check_target(Oid server, const LhFileSelection *selection, const char *target);
 
 const char *
 lh_clean_mode_name(LhCleanMode mode)
@@ -130,7 +130,7 @@ lh_clean_options_check(Oid server, const char *path, Jsonb *options)
 	lh_clean_options_parse(options, &clean);
 	if (clean.mode == LH_CLEAN_OFF)
 		return;
-	lh_file_options_parse(options, false, &files);
+	lh_file_options_parse(options, path, false, &files);
 	if (files.on_change == LH_CHANGE_TAIL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -138,7 +138,7 @@ lh_clean_options_check(Oid server, const char *path, Jsonb *options)
 				 errdetail("Files that are continued are never finished.")));
 	lh_clean_check_role(GetUserId(), NULL);
 	if (clean.target != NULL)
-		check_target(server, path, clean.target);
+		check_target(server, &files.selection, clean.target);
 	else if (clean.mode == LH_CLEAN_MOVE)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -151,11 +151,12 @@ lh_clean_options_check(Oid server, const char *path, Jsonb *options)
  * sight of the source.
  */
 static void
-check_target(Oid server, const char *path, const char *target)
+check_target(Oid server, const LhFileSelection *selection, const char *target)
 {
 	LhDescriptor *root;
 	LhDescriptor *directory;
 	const char *within;
+	int			depth;
 
 	directory = lh_root_open_unlinked(target, GetUserId());
 	if (directory == NULL || faccessat(directory->fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
@@ -165,11 +166,12 @@ check_target(Oid server, const char *path, const char *target)
 				 errhint("It must exist, be writable by the operating system user of the server, and no symbolic link may lead to it.")));
 	root = lh_file_root_open(server);
 	within = lh_path_beneath(lh_root_real_path(directory), lh_root_real_path(root));
-	if (within != NULL && lh_file_pattern_reaches(path, within))
+	if (within != NULL &&
+		lh_file_filter_directory(lh_file_filter_create(selection), within, &depth) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("directory \"%s\" cannot take moved files", target),
-				 errdetail("The source would read them again: its path \"%s\" reaches into it.", path),
+				 errdetail("The source would read them again: its path \"%s\" reaches into it.", selection->path),
 				 errhint("Name a directory outside of the server's directory, or one whose name begins with \".\" or \"_\".")));
 	lh_descriptor_close(directory);
 	lh_descriptor_close(root);

@@ -3,8 +3,8 @@
  *	  Whether every source that reads a file has finished it.
  *
  * Invariant: a file is out of use only if each source of the database, whoever
- * owns it and whether or not it runs, whose path matches the file has loaded it
- * as it is, or was told by a person not to.
+ * owns it and whether or not it runs, that takes the file by its path and options
+ * has loaded it as it is, or was told by a person not to.
  */
 #include "postgres.h"
 
@@ -17,8 +17,9 @@
 #include "utils/builtins.h"
 
 #include "bronze/clean_internal.h"
+#include "bronze/file_options.h"
 #include "catalog/catalog_access.h"
-#include "source/file_list.h"
+#include "source/file_filter.h"
 #include "source/file_root.h"
 #include "source/server.h"
 
@@ -28,8 +29,21 @@ typedef struct OtherSource
 	int32		source_id;
 	char	   *name;			/* NULL: not for the owner's eyes */
 	char	   *root;			/* without links */
-	char	   *path;
+	LhFileFilter *filter;
 } OtherSource;
+
+/*
+ * read_filter tells which files another source takes.
+ */
+static LhFileFilter *
+read_filter(const char *path, const char *options)
+{
+	LhFileOptions *files = palloc(sizeof(LhFileOptions));
+
+	lh_file_options_parse(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(options))),
+						  path, false, files);
+	return lh_file_filter_create(&files->selection);
+}
 
 /*
  * lh_clean_find_others lists the other sources whose directories exist, in the
@@ -46,7 +60,7 @@ lh_clean_find_others(const LhSource *source)
 	uint64		count;
 
 	lh_catalog_begin(&catalog);
-	count = lh_catalog_read_latest("SELECT source_id, name, owner, server, path FROM lakehouse.source"
+	count = lh_catalog_read_latest("SELECT source_id, name, owner, server, path, options FROM lakehouse.source"
 								   " WHERE kind OPERATOR(pg_catalog.=) 'files' AND source_id OPERATOR(pg_catalog.<>) $1",
 								   1, types, &value, NULL);
 	for (uint64 row = 0; row < count; row++)
@@ -62,7 +76,7 @@ lh_clean_find_others(const LhSource *source)
 			other->source_id = (int32) lh_catalog_int64(row, 1, 0);
 			other->name = has_privs_of_role(source->owner, lh_catalog_oid(row, 3)) ?
 				lh_catalog_text(row, 2, context) : NULL;
-			other->path = lh_catalog_text(row, 5, context);
+			other->filter = read_filter(lh_catalog_text(row, 5, context), lh_catalog_text(row, 6, context));
 			other->root = pstrdup(real);
 			others = lappend(others, other);
 		}
@@ -109,7 +123,7 @@ lh_clean_unfinished(const LhCleanPass *pass, const LhCleanFile *file)
 		const char *path = lh_path_beneath(psprintf("%s/%s", pass->real_root[1] ? pass->real_root : "", file->path),
 										   other->root);
 
-		if (path == NULL || !lh_file_pattern_matches(other->path, path) || has_finished(other, path, file))
+		if (path == NULL || !lh_file_filter_wants(other->filter, path, file->mtime_ns) || has_finished(other, path, file))
 			continue;
 		return other->name == NULL ? "another source reads the file and has not finished it" :
 			psprintf("source \"%s\" reads the file and has not finished it", other->name);

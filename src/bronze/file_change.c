@@ -244,8 +244,11 @@ lakehouse_reingest_file(PG_FUNCTION_ARGS)
 						   "    sqlstate = NULL, error = NULL"
 						   "  WHERE source_id OPERATOR(pg_catalog.=) $1 AND path OPERATOR(pg_catalog.=) $2 AND ended IS NULL"
 						   "  RETURNING source_id, path, version, size, mtime, mtime_ns)"
-						   " INSERT INTO lakehouse.file (source_id, path, version, size, mtime, mtime_ns, state, replaces)"
-						   " SELECT source_id, path, version OPERATOR(pg_catalog.+) 1, size, mtime, mtime_ns, 'discovered', true FROM o",
+						   " INSERT INTO lakehouse.file (source_id, path, version, size, mtime, mtime_ns, by_name, state, replaces)"
+						   " SELECT o.source_id, o.path, o.version OPERATOR(pg_catalog.+) 1, o.size, o.mtime, o.mtime_ns,"
+						   "   COALESCE((s.options OPERATOR(pg_catalog.->>) 'order_by') OPERATOR(pg_catalog.=) 'name', false),"
+						   "   'discovered', true"
+						   " FROM o JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) o.source_id",
 						   2, types, values, NULL) > 0;
 	lh_catalog_end(&catalog);
 	if (!found)

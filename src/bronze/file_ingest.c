@@ -3,7 +3,7 @@
  *	  Files of a directory into a bronze table.
  *
  * One batch: look at the directory, enter new and changed files into the
- * ledger, take waiting files in the order of (mtime, path), read and write them
+ * ledger, take waiting files in the order of (mtime, path) or of path, read and write them
  * until the limits of a batch are reached.  A large file is loaded in parts;
  * each part is a load.
  *
@@ -42,6 +42,11 @@
 /* time between two looks where another worker may hold what waits */
 #define SHARED_PAUSE_US 100000
 
+/* time between two looks whether the directory is still there */
+#define IDLE_LOOK_US 5000000
+
+static TimestampTz find_settled(const FileIngest *ingest);
+static void plan_look(FileIngest *ingest);
 static void check_server_owner(Oid server);
 static bool wait_for_files(FileIngest *ingest, long timeout_ms);
 static void take_file(FileBatch *batch, LhLedgerFile *file);
@@ -53,13 +58,13 @@ static bool enter_failure(FileBatch *batch, const LhLedgerFile *file, const Erro
  * lh_file_source_validate checks the options without any file.
  */
 void
-lh_file_source_validate(const char *format, Jsonb *options, TupleDesc tupdesc)
+lh_file_source_validate(const char *format, const char *path, Jsonb *options, TupleDesc tupdesc)
 {
 	LhFileOptions parsed;
 	LhInflateOptions inflate;
 	LhRejectLimit limit;
 
-	lh_file_options_parse(options, false, &parsed);
+	lh_file_options_parse(options, path, false, &parsed);
 	lh_inflate_options_parse(options, &inflate);
 	lh_reject_limit_parse(options, &limit);
 	(void) lh_file_metadata_parse(options, tupdesc, NULL);
@@ -74,7 +79,8 @@ file_open(const LhSource *source, bool continuous)
 	Jsonb	   *options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(source->options)));
 
 	ingest->continuous = continuous;
-	lh_file_options_parse(options, continuous, &ingest->options);
+	lh_file_options_parse(options, source->path, continuous, &ingest->options);
+	ingest->filter = lh_file_filter_create(&ingest->options.selection);
 	lh_clean_options_parse(options, &ingest->clean);
 	ingest->reader = lh_reader_find(source->format);
 	if (ingest->reader == NULL)
@@ -85,7 +91,7 @@ file_open(const LhSource *source, bool continuous)
 	lh_inflate_options_parse(options, &ingest->inflate);
 	lh_reject_limit_parse(options, &ingest->limit);
 	ingest->follower = source->follower;
-	if (continuous && !ingest->follower)
+	if (continuous && !ingest->follower && ingest->options.discovery != LH_DISCOVERY_LISTING)
 		ingest->watch = lh_file_watch_create();
 	return &ingest->base;
 }
@@ -106,7 +112,10 @@ file_wait(LhIngest *base, long timeout_ms)
 	wait_ms = Min(timeout_ms, (long) ((ingest->next_look - now + 999) / 1000));
 	if (wait_ms > 0 && wait_for_files(ingest, wait_ms))
 	{
-		ingest->next_listing = Min(ingest->next_listing, ingest->earliest_listing);
+		if (lh_file_watch_has_lost(ingest->watch))
+			ingest->next_listing = Min(ingest->next_listing, ingest->earliest_listing);
+		if (lh_file_watch_has_told(ingest->watch))
+			ingest->next_look = Min(ingest->next_look, ingest->earliest_look);
 		ingest->next_look = Min(ingest->next_look, ingest->next_listing);
 	}
 	return GetCurrentTimestamp() >= ingest->next_look;
@@ -150,9 +159,9 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 	bool		ranges = true;	/* there may be some */
 
 	batch.context = context;
-	batch.files_left = lh_batch_files;
-	batch.rows_left = lh_batch_rows;
-	batch.bytes_left = (int64) lh_batch_bytes * 1024;
+	batch.files_left = ingest->options.batch_files > 0 ? ingest->options.batch_files : lh_batch_files;
+	batch.rows_left = ingest->options.batch_rows > 0 ? ingest->options.batch_rows : lh_batch_rows;
+	batch.bytes_left = ingest->options.batch_bytes > 0 ? ingest->options.batch_bytes : (int64) lh_batch_bytes * 1024;
 	batch.loads_before = counts->loads;
 	batch.root = lh_file_root_open(source->server);
 	if (!lh_file_look(&batch))
@@ -175,7 +184,7 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 		ranges = ranges && lh_range_next(ingest, &file);
 		found = ranges ||
 			lh_ledger_next(source->source_id, &ingest->cursor,
-						   Min(batch.seen_before, GetCurrentTimestamp() - ingest->options.settle_us),
+						   Min(batch.seen_before, find_settled(ingest)),
 						   ingest->continuous, &file);
 		if (!found)
 			break;
@@ -185,17 +194,46 @@ file_batch(LhIngest *base, LhIngestCounts *counts)
 	if (batch.writer != NULL)
 		lh_writer_close(batch.writer);
 	if (ingest->continuous && !found)
-	{
-		TimestampTz due = lh_ledger_next_due(source->source_id, ingest->options.settle_us);
-
-		/* a follower may miss a call to look */
-		ingest->next_look = Min(ingest->follower ? GetCurrentTimestamp() + (int64) lh_poll_interval * 1000
-								: ingest->next_listing,
-								Max(due, GetCurrentTimestamp() + (source->shared ? SHARED_PAUSE_US : LH_MIN_PAUSE_US)));
-	}
+		plan_look(ingest);
+	lh_discovery_store(source->source_id, &ingest->news);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextDelete(context);
 	return found || batch.touched > 0;
+}
+
+/*
+ * find_settled tells since when a file must have been seen to be loaded now.
+ * What one listing found becomes ready at once, so that it is loaded in order.
+ */
+static TimestampTz
+find_settled(const FileIngest *ingest)
+{
+	TimestampTz settled = GetCurrentTimestamp() - ingest->options.settle_us;
+
+	if (settled >= ingest->listed_from && settled < ingest->listed_at)
+		settled = ingest->listed_from - 1;
+	return settled;
+}
+
+/*
+ * plan_look says when a batch may find something, if nothing is told before.
+ */
+static void
+plan_look(FileIngest *ingest)
+{
+	const LhSource *source = ingest->base.source;
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due = lh_ledger_next_due(source->source_id, ingest->options.settle_us);
+	int64		poll_us = (int64) lh_poll_interval * 1000;
+
+	/* as find_settled has it */
+	if (due > ingest->listed_from + ingest->options.settle_us)
+		due = Max(due, ingest->listed_at + ingest->options.settle_us);
+	due = Max(due, now + (source->shared ? SHARED_PAUSE_US : LH_MIN_PAUSE_US));
+	/* a follower may miss a call to look; and the directory may have gone */
+	ingest->next_look = Min(due, now + (ingest->follower ? poll_us : Max(poll_us, IDLE_LOOK_US)));
+	if (!ingest->follower)
+		ingest->next_look = Min(ingest->next_look, ingest->next_listing);
 }
 
 /*
@@ -276,7 +314,7 @@ take_file(FileBatch *batch, LhLedgerFile *file)
 		return;
 	batch->files_left--;
 	ingest->cursor.started = true;
-	ingest->cursor.mtime_ns = file->order_ns;
+	ingest->cursor.order_ns = file->order_ns;
 	strlcpy(ingest->cursor_path, file->path, sizeof(ingest->cursor_path));
 	ingest->cursor.path = ingest->cursor_path;
 }
@@ -382,6 +420,7 @@ file_aborted(LhIngest *base)
 	FileIngest *ingest = (FileIngest *) base;
 
 	lh_file_forget_known(ingest);
+	memset(&ingest->news, 0, sizeof(ingest->news));
 	ingest->listed = false;
 	ingest->next_listing = 0;
 	ingest->next_look = 0;

@@ -11,7 +11,13 @@
 #include "utils/jsonb.h"
 
 /* raises for options that a file source of this format cannot have */
-extern void lh_file_source_validate(const char *format, Jsonb *options, TupleDesc tupdesc);
+extern void lh_file_source_validate(const char *format, const char *path, Jsonb *options,
+									TupleDesc tupdesc);
+
+/* enters the files that are there now as ones not to be loaded; as the owner of
+ * the source (file_listing.c) */
+struct LhSource;
+extern void lh_file_skip_existing(const struct LhSource *source, Jsonb *options);
 
 /* the directory of a server, if its owner may read files; raises otherwise */
 extern LhDescriptor *lh_file_root_open(Oid server);

@@ -9,6 +9,7 @@
 #include <limits.h>
 
 #include "bronze/clean.h"
+#include "bronze/file_discovery.h"
 #include "bronze/file_ingest.h"
 #include "bronze/file_known.h"
 #include "bronze/file_ledger.h"
@@ -35,11 +36,18 @@ typedef struct FileIngest
 	Jsonb	   *reader_options; /* without those that are ours */
 	LhInflateOptions inflate;
 	LhRejectLimit limit;
+	LhFileFilter *filter;
 	LhFileWatch *watch;			/* or NULL */
+	bool		told_all;		/* by the last listing all directories are watched */
 	bool		listed;			/* the directory was read in this run */
+	dev_t		root_device;	/* which one it was */
+	ino_t		root_inode;
+	TimestampTz listed_from;	/* when that began and ended */
 	TimestampTz listed_at;
 	TimestampTz next_listing;
-	TimestampTz earliest_listing;	/* though something arrived */
+	TimestampTz earliest_listing;	/* though something was lost */
+	TimestampTz earliest_look;	/* at what is told */
+	LhDiscoveryNews news;
 	TimestampTz next_look;		/* when something may wait */
 	LhKnownFiles *known;		/* of a listing before this one, or NULL */
 	TimestampTz known_since;
@@ -82,7 +90,7 @@ typedef enum FileOutcome
 	OUTCOME_FAILED				/* rolled back: cannot be read */
 } FileOutcome;
 
-/* file_listing.c: lists the directory if that is due; false if the batch is to
+/* file_listing.c: looks at the directory if that is due; false if the batch is to
  * end with it */
 extern bool lh_file_look(FileBatch *batch);
 

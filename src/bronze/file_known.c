@@ -13,58 +13,53 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "bronze/file_known.h"
 #include "catalog/catalog_access.h"
 
-/* entries that are read from the ledger at once */
-#define READ_CHUNK 10000
-
-/* a table of more would take more than 32 MB */
+/* a table of more would take more than 32 MB; what has no room is looked up */
 #define MAX_SLOTS (2 * 1024 * 1024)
 #define MIN_SLOTS 4096
 
 /* reading an entry in a pass costs about this part of looking it up */
-#define PASS_ADVANTAGE 4
+#define PASS_ADVANTAGE 8
 
-typedef struct Fingerprint
-{
-	uint64		words[2];		/* both 0 = empty slot */
-} Fingerprint;
+/* what an entry takes in the table, about */
+#define ENTRY_BYTES 200
+
+/* entries whose place is being fetched from memory */
+#define AHEAD 16
 
 struct LhKnownFiles
 {
 	MemoryContext context;
 	int			count;
 	int			slots;			/* a power of two */
-	Fingerprint *table;
+	LhFingerprint *table;		/* a word that is 0 is in an empty slot */
 };
 
-static Fingerprint
+static LhFingerprint
 make_fingerprint(const char *path, int length, int64 size, int64 mtime_ns)
 {
-	uint64		facts[2] = {(uint64) size, (uint64) mtime_ns};
-	Fingerprint print;
+	uint64		version = hash_combine64((uint64) size, (uint64) mtime_ns);
+	LhFingerprint print;
 
 	for (int i = 0; i < 2; i++)
-		print.words[i] = hash_bytes_extended((const unsigned char *) path, length,
-											 hash_bytes_extended((const unsigned char *) facts, sizeof(facts), i + 1));
+		print.words[i] = hash_bytes_extended((const unsigned char *) path, length, version + i);
 	print.words[0] |= 1;
 	return print;
 }
 
-static Fingerprint *
-find_slot(const LhKnownFiles *known, Fingerprint print)
+static LhFingerprint *
+find_slot(const LhKnownFiles *known, LhFingerprint print)
 {
 	for (uint64 at = print.words[1];; at++)
 	{
-		Fingerprint *slot = &known->table[at & (known->slots - 1)];
+		LhFingerprint *slot = &known->table[at & (known->slots - 1)];
 
 		if (slot->words[0] == 0 ||
 			(slot->words[0] == print.words[0] && slot->words[1] == print.words[1]))
@@ -75,11 +70,11 @@ find_slot(const LhKnownFiles *known, Fingerprint print)
 static void
 make_table(LhKnownFiles *known, int slots)
 {
-	Fingerprint *old = known->table;
+	LhFingerprint *old = known->table;
 	int			old_slots = known->slots;
 
 	known->slots = slots;
-	known->table = MemoryContextAllocZero(known->context, sizeof(Fingerprint) * slots);
+	known->table = MemoryContextAllocZero(known->context, sizeof(LhFingerprint) * slots);
 	for (int i = 0; i < old_slots; i++)
 		if (old[i].words[0] != 0)
 			*find_slot(known, old[i]) = old[i];
@@ -91,7 +86,7 @@ make_table(LhKnownFiles *known, int slots)
  * add_print returns false when the table is full.
  */
 static bool
-add_print(LhKnownFiles *known, Fingerprint print)
+add_print(LhKnownFiles *known, LhFingerprint print)
 {
 	if (known->count * 4 >= known->slots * 3)
 	{
@@ -104,84 +99,149 @@ add_print(LhKnownFiles *known, Fingerprint print)
 	return true;
 }
 
+/* A reading of the ledger. */
+typedef struct KnownPass
+{
+	LhKnownFiles *known;
+	bool		tail;			/* option on_change is "tail" */
+	bool		full;
+	uint64		taken;
+	LhFingerprint ahead[AHEAD]; /* the last ones, not added yet */
+} KnownPass;
+
+/* columns of the pass */
+enum
+{
+	COLUMN_PATH, COLUMN_SIZE, COLUMN_MTIME, COLUMN_SEEN_SIZE, COLUMN_SEEN_MTIME, COLUMN_STATE,
+	COLUMN_HAS_REASON
+};
+
 /*
- * read_chunk adds entries behind *path, which it moves on in the given context;
- * returns how many it read, or -1 when the table is full.  What was seen but not
- * loaded counts under LH_CHANGE_TAIL alone.
+ * is_settled tells whether nothing follows when the file is listed as it is in
+ * the ledger.  What was seen but not loaded counts under LH_CHANGE_TAIL alone.
+ */
+static bool
+is_settled(const KnownPass *pass, const char *state, bool seen, bool has_reason)
+{
+	switch (state[0])
+	{
+		case 'd':				/* discovered */
+		case 'f':				/* failed */
+			return !seen;
+		case 'l':				/* loading, loaded */
+			return !seen || pass->tail;
+		case 'c':				/* changed */
+			return pass->tail;
+		case 's':				/* skipped; for good if there is no SQLSTATE */
+			return !has_reason;
+		case 'u':				/* undone */
+			return true;
+		default:
+			return false;
+	}
+}
+
+static inline void
+fetch_slot(const LhKnownFiles *known, LhFingerprint print)
+{
+	__builtin_prefetch(&known->table[print.words[1] & (known->slots - 1)]);
+}
+
+/*
+ * add_later adds the entry of some calls before, whose place has come from
+ * memory by now.
+ */
+static void
+add_later(KnownPass *pass, LhFingerprint print)
+{
+	LhFingerprint *place = &pass->ahead[pass->taken++ % AHEAD];
+
+	if (place->words[0] != 0)
+		pass->full = !add_print(pass->known, *place);
+	*place = print;
+	if (print.words[0] != 0)
+		fetch_slot(pass->known, print);
+}
+
+static bool
+take_entry(TupleTableSlot *slot, void *arg)
+{
+	KnownPass  *pass = arg;
+	text	   *path;
+	text	   *state;
+	bool		seen;
+	Datum	   *values = slot->tts_values;
+
+	slot_getallattrs(slot);
+	path = DatumGetTextPP(values[COLUMN_PATH]);
+	state = DatumGetTextPP(values[COLUMN_STATE]);
+	seen = !slot->tts_isnull[COLUMN_SEEN_SIZE];
+	if (is_settled(pass, VARDATA_ANY(state), seen, DatumGetBool(values[COLUMN_HAS_REASON])))
+		add_later(pass, make_fingerprint(VARDATA_ANY(path), VARSIZE_ANY_EXHDR(path),
+										 DatumGetInt64(values[seen ? COLUMN_SEEN_SIZE : COLUMN_SIZE]),
+										 DatumGetInt64(values[seen ? COLUMN_SEEN_MTIME : COLUMN_MTIME])));
+	return !pass->full;
+}
+
+/*
+ * count_entries estimates the size of the ledger.
  */
 static int64
-read_chunk(LhKnownFiles *known, int32 source_id, LhOnChange on_change, MemoryContext context,
-		   char **path)
+count_entries(void)
 {
-	static const Oid types[] = {INT4OID, TEXTOID, INT4OID, BOOLOID};
-	Datum		values[4] = {Int32GetDatum(source_id), CStringGetTextDatum(*path),
-	Int32GetDatum(READ_CHUNK), BoolGetDatum(on_change == LH_CHANGE_TAIL)};
 	LhCatalog	catalog;
-	int64		count;
-	bool		room = true;
+	int64		bytes;
 
 	lh_catalog_begin(&catalog);
-	lh_catalog_by_index();
-	count = (int64) lh_catalog_run("SELECT path, coalesce(seen_size, size), coalesce(seen_mtime_ns, mtime_ns),"
-								   "  ((seen_size IS NULL AND state OPERATOR(pg_catalog.=) ANY ('{discovered,loading,loaded,failed}'))"
-								   "   OR ($4 AND state OPERATOR(pg_catalog.=) ANY ('{loading,loaded,changed}')))::pg_catalog.int4"
-								   " FROM lakehouse.file"
-								   " WHERE source_id OPERATOR(pg_catalog.=) $1 AND path OPERATOR(pg_catalog.>) $2 AND ended IS NULL"
-								   " ORDER BY path LIMIT $3",
-								   4, types, values, NULL);
-	for (int64 row = 0; row < count && room; row++)
-	{
-		bool		isnull;
-		text	   *name = DatumGetTextPP(lh_catalog_value(row, 1, &isnull));
-
-		if (lh_catalog_int64(row, 4, 0) != 0)
-			room = add_print(known, make_fingerprint(VARDATA_ANY(name), VARSIZE_ANY_EXHDR(name),
-													 lh_catalog_int64(row, 2, 0), lh_catalog_int64(row, 3, 0)));
-		if (row == count - 1)
-			*path = lh_catalog_text(row, 1, context);
-	}
+	lh_catalog_run("SELECT pg_catalog.pg_relation_size('lakehouse.file'::pg_catalog.regclass)",
+				   0, NULL, NULL, NULL);
+	bytes = lh_catalog_int64(0, 1, 0);
 	lh_catalog_end(&catalog);
-	return room ? count : -1;
+	return bytes / ENTRY_BYTES;
 }
 
 LhKnownFiles *
 lh_known_read(int32 source_id, LhOnChange on_change)
 {
+	static const Oid types[] = {INT4OID};
+	Datum		value = Int32GetDatum(source_id);
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse known files",
 												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext chunk = AllocSetContextCreate(context, "lakehouse known files read",
-												ALLOCSET_DEFAULT_SIZES);
 	LhKnownFiles *known = MemoryContextAllocZero(context, sizeof(LhKnownFiles));
-	char	   *path = "";
-	int64		count;
+	KnownPass	pass = {.known = known, .tail = on_change == LH_CHANGE_TAIL};
+	LhFingerprint none = {{0, 0}};
+	int64		entries = count_entries();
+	int			slots = MIN_SLOTS;
+	LhCatalog	catalog;
 
 	known->context = context;
-	make_table(known, MIN_SLOTS);
-	do
-	{
-		MemoryContext oldcontext;
+	while (slots < MAX_SLOTS && slots / 4 * 3 < entries)
+		slots *= 2;
+	make_table(known, slots);
+	lh_catalog_begin(&catalog);
+	lh_catalog_each("SELECT path, size, mtime_ns, seen_size, seen_mtime_ns, state, sqlstate IS NOT NULL"
+					" FROM lakehouse.file"
+					" WHERE source_id OPERATOR(pg_catalog.=) $1 AND ended IS NULL",
+					1, types, &value, take_entry, &pass);
+	lh_catalog_end(&catalog);
+	for (int i = 0; i < AHEAD; i++)
+		add_later(&pass, none);
+	return known;
+}
 
-		CHECK_FOR_INTERRUPTS();
-		oldcontext = MemoryContextSwitchTo(chunk);
-		count = read_chunk(known, source_id, on_change, context, &path);
-		MemoryContextSwitchTo(oldcontext);
-		MemoryContextReset(chunk);
-	} while (count == READ_CHUNK);
-	MemoryContextDelete(chunk);
-	if (count >= 0)
-		return known;
-	lh_known_free(known);
-	return NULL;
+LhFingerprint
+lh_known_expect(const LhKnownFiles *known, const LhListed *listed)
+{
+	LhFingerprint print = make_fingerprint(listed->path, (int) strlen(listed->path),
+										   listed->size, listed->mtime_ns);
+
+	fetch_slot(known, print);
+	return print;
 }
 
 bool
-lh_known_has(const LhKnownFiles *known, const LhListed *listed)
+lh_known_has(const LhKnownFiles *known, LhFingerprint print)
 {
-	Fingerprint print;
-
-	if (listed->problem != NULL)
-		return false;
-	print = make_fingerprint(listed->path, (int) strlen(listed->path), listed->size, listed->mtime_ns);
 	return find_slot(known, print)->words[0] != 0;
 }
 
@@ -192,20 +252,11 @@ lh_known_free(LhKnownFiles *known)
 }
 
 /*
- * lh_known_pays compares with the size of the ledger, all sources together, as
- * the statistics have it: a pass over many entries for a few files would not.
+ * lh_known_least goes by the size of the ledger, all sources together: a pass
+ * over many entries for a few files would cost more than looking these up.
  */
-bool
-lh_known_pays(int64 listed)
+int64
+lh_known_least(void)
 {
-	LhCatalog	catalog;
-	int64		entries;
-
-	lh_catalog_begin(&catalog);
-	lh_catalog_run("SELECT reltuples::pg_catalog.int8 FROM pg_catalog.pg_class"
-				   " WHERE oid OPERATOR(pg_catalog.=) 'lakehouse.file'::pg_catalog.regclass",
-				   0, NULL, NULL, NULL);
-	entries = lh_catalog_int64(0, 1, 0);
-	lh_catalog_end(&catalog);
-	return entries <= listed * PASS_ADVANTAGE;
+	return count_entries() / PASS_ADVANTAGE;
 }

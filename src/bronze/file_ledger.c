@@ -29,17 +29,24 @@
 #include "catalog/catalog_access.h"
 #include "fault.h"
 
+/* the place of a waiting file, as index file_waiting has it */
+#define ORDER_NS "(CASE WHEN by_name THEN 0 ELSE mtime_ns END)"
+
+/* one time for all that a statement enters: none of it is ready before another */
+#define NOW "(SELECT pg_catalog.clock_timestamp())"
+
 /* longest wait between two attempts, in seconds */
 #define MAX_BACKOFF 600
 
 static Datum make_bigints(const int64 *values, int count);
 static Datum make_texts(char *const *values, int count);
-static uint64 find_different(int32 source_id, LhOnChange on_change, const LhListed *listed,
+static uint64 find_different(const LhLedgerLook *look, const LhListed *listed,
 							 char *const *paths, int count);
-static int64 enter_new(int32 source_id, const LhListed *listed, char *const *paths,
+static int64 enter_new(LhLedgerLook *look, const LhListed *listed, char *const *paths,
 					   const int *which, int count);
-static int64 refresh(const int64 *ids, const LhListed *listed, const int *which, int count);
-static int64 enter_changed(LhOnChange on_change, const int64 *ids, const LhListed *listed,
+static int64 refresh(const LhLedgerLook *look, const int64 *ids, const LhListed *listed,
+					 const int *which, int count);
+static int64 enter_changed(const LhLedgerLook *look, const int64 *ids, const LhListed *listed,
 						   const int *which, int count);
 static int64 mark_changed(int nargs, const Oid *types, const Datum *values);
 static int64 supersede(int nargs, const Oid *types, const Datum *values);
@@ -70,13 +77,12 @@ begin(LhCatalog *catalog)
 }
 
 /*
- * lh_ledger_enter compares a part of a listing with the ledger, and changes the
+ * lh_ledger_enter compares what was listed with the ledger, and changes the
  * entries of new and changed files.  For files that are known nothing is
  * written.  With LH_CHANGE_ERROR a changed file raises 55000.
  */
-int64
-lh_ledger_enter(int32 source_id, LhOnChange on_change, const LhListed *listed, int count,
-				bool new_only, bool *others)
+void
+lh_ledger_enter(LhLedgerLook *look, const LhListed *listed, int count)
 {
 	char	  **paths = palloc(sizeof(char *) * count);
 	int		   *new = palloc(sizeof(int) * count);
@@ -89,12 +95,11 @@ lh_ledger_enter(int32 source_id, LhOnChange on_change, const LhListed *listed, i
 	int			changed_count = 0;
 	LhCatalog	catalog;
 	uint64		different;
-	int64		written = 0;
 
 	for (int i = 0; i < count; i++)
 		paths[i] = unconstify(char *, listed[i].path);
 	begin(&catalog);
-	different = find_different(source_id, on_change, listed, paths, count);
+	different = find_different(look, listed, paths, count);
 	for (uint64 row = 0; row < different; row++)
 	{
 		int			number = (int) lh_catalog_int64(row, 1, 0) - 1;
@@ -102,8 +107,8 @@ lh_ledger_enter(int32 source_id, LhOnChange on_change, const LhListed *listed, i
 
 		if (file_id == 0)
 			new[new_count++] = number;
-		else if (new_only)
-			*others = true;
+		else if (look->new_only)
+			look->others = true;
 		else if (lh_catalog_int64(row, 3, 0) == 0)
 		{
 			fresh_ids[fresh_count] = file_id;
@@ -116,13 +121,12 @@ lh_ledger_enter(int32 source_id, LhOnChange on_change, const LhListed *listed, i
 		}
 	}
 	if (new_count > 0)
-		written += enter_new(source_id, listed, paths, new, new_count);
+		look->changed += enter_new(look, listed, paths, new, new_count);
 	if (fresh_count > 0)
-		written += refresh(fresh_ids, listed, fresh, fresh_count);
+		look->changed += refresh(look, fresh_ids, listed, fresh, fresh_count);
 	if (changed_count > 0)
-		written += enter_changed(on_change, changed_ids, listed, changed, changed_count);
+		look->changed += enter_changed(look, changed_ids, listed, changed, changed_count);
 	lh_catalog_end(&catalog);
-	return written;
 }
 
 /*
@@ -131,7 +135,7 @@ lh_ledger_enter(int32 source_id, LhOnChange on_change, const LhListed *listed, i
  * something of it may be loaded.
  */
 static uint64
-find_different(int32 source_id, LhOnChange on_change, const LhListed *listed,
+find_different(const LhLedgerLook *look, const LhListed *listed,
 			   char *const *paths, int count)
 {
 	static const Oid types[] = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BOOLOID, BOOLOID};
@@ -145,14 +149,15 @@ find_different(int32 source_id, LhOnChange on_change, const LhListed *listed,
 		sizes[i] = listed[i].problem ? -1 : listed[i].size;
 		mtimes[i] = listed[i].problem ? -1 : listed[i].mtime_ns;
 	}
-	values[0] = Int32GetDatum(source_id);
+	values[0] = Int32GetDatum(look->source_id);
 	values[1] = make_texts(paths, count);
 	values[2] = make_bigints(sizes, count);
 	values[3] = make_bigints(mtimes, count);
 	/* files set aside under another policy are taken up by these */
-	values[4] = BoolGetDatum(on_change == LH_CHANGE_APPEND_AGAIN || on_change == LH_CHANGE_REPLACE ||
-							 on_change == LH_CHANGE_ERROR);
-	values[5] = BoolGetDatum(on_change == LH_CHANGE_TAIL);
+	values[4] = BoolGetDatum(look->on_change == LH_CHANGE_APPEND_AGAIN ||
+							 look->on_change == LH_CHANGE_REPLACE ||
+							 look->on_change == LH_CHANGE_ERROR);
+	values[5] = BoolGetDatum(look->on_change == LH_CHANGE_TAIL);
 	return lh_catalog_run("SELECT s.number, f.file_id, f.begun::pg_catalog.int4"
 						  " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
 						  "      WITH ORDINALITY s(path, size, mtime_ns, number)"
@@ -177,17 +182,18 @@ find_different(int32 source_id, LhOnChange on_change, const LhListed *listed,
  * enter_new adds entries; the caller holds the catalog bracket.
  */
 static int64
-enter_new(int32 source_id, const LhListed *listed, char *const *paths,
+enter_new(LhLedgerLook *look, const LhListed *listed, char *const *paths,
 		  const int *which, int count)
 {
 	static const Oid types[] = {INT4OID, TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-		TEXTARRAYOID, TEXTARRAYOID};
+		TEXTARRAYOID, TEXTARRAYOID, BOOLOID, BOOLOID};
 	char	  **new_paths = palloc(sizeof(char *) * count);
 	char	  **states = palloc(sizeof(char *) * count);
 	char	  **problems = palloc(sizeof(char *) * count);
 	int64	   *sizes = palloc(sizeof(int64) * count);
 	int64	   *mtimes = palloc(sizeof(int64) * count);
-	Datum		values[6];
+	Datum		values[8];
+	int64		entered;
 
 	for (int i = 0; i < count; i++)
 	{
@@ -203,21 +209,26 @@ enter_new(int32 source_id, const LhListed *listed, char *const *paths,
 					(errcode(item->sqlstate),
 					 errmsg("skipped \"%s\": %s", item->path, item->problem)));
 	}
-	values[0] = Int32GetDatum(source_id);
+	values[0] = Int32GetDatum(look->source_id);
 	values[1] = make_texts(new_paths, count);
 	values[2] = make_bigints(sizes, count);
 	values[3] = make_bigints(mtimes, count);
 	values[4] = make_texts(states, count);
 	values[5] = make_texts(problems, count);
-	return (int64) lh_catalog_run("INSERT INTO lakehouse.file (source_id, path, size, mtime, mtime_ns, state, sqlstate, error)"
-								  " SELECT $1, s.path, s.size,"
-								  "  pg_catalog.to_timestamp(s.mtime_ns OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8),"
-								  "  s.mtime_ns,"
-								  "  CASE WHEN s.sqlstate IS NULL THEN 'discovered' ELSE 'skipped' END, s.sqlstate, s.problem"
-								  " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-								  "   pg_catalog.unnest($5), pg_catalog.unnest($6)) s(path, size, mtime_ns, sqlstate, problem)"
-								  " ON CONFLICT DO NOTHING",
-								  6, types, values, NULL);
+	values[6] = BoolGetDatum(look->by_name);
+	values[7] = BoolGetDatum(look->existing);
+	entered = (int64) lh_catalog_run("INSERT INTO lakehouse.file (discovered, source_id, path, size, mtime, mtime_ns, by_name, state, sqlstate, error)"
+									 " SELECT " NOW ", $1, s.path, s.size,"
+									 "  pg_catalog.to_timestamp(s.mtime_ns OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8),"
+									 "  s.mtime_ns, $7,"
+									 "  CASE WHEN s.sqlstate IS NOT NULL OR $8 THEN 'skipped' ELSE 'discovered' END, s.sqlstate,"
+									 "  COALESCE(s.problem, CASE WHEN $8 THEN 'it was there when the source was created' END)"
+									 " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+									 "   pg_catalog.unnest($5), pg_catalog.unnest($6)) s(path, size, mtime_ns, sqlstate, problem)"
+									 " ON CONFLICT DO NOTHING",
+									 8, types, values, NULL);
+	look->added += entered;
+	return entered;
 }
 
 /*
@@ -225,44 +236,47 @@ enter_new(int32 source_id, const LhListed *listed, char *const *paths,
  * what is there now.
  */
 static int64
-refresh(const int64 *ids, const LhListed *listed, const int *which, int count)
+refresh(const LhLedgerLook *look, const int64 *ids, const LhListed *listed,
+		const int *which, int count)
 {
-	static const Oid types[] = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID};
-	Datum		values[3];
+	static const Oid types[] = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BOOLOID};
+	Datum		values[4];
 
 	list_changes(ids, listed, which, count, values);
-	return (int64) lh_catalog_run("UPDATE lakehouse.file f SET state = 'discovered', size = s.size, mtime_ns = s.mtime_ns,"
+	values[3] = BoolGetDatum(look->by_name);
+	return (int64) lh_catalog_run("UPDATE lakehouse.file f SET state = 'discovered', size = s.size, mtime_ns = s.mtime_ns, by_name = $4,"
 								  "  mtime = pg_catalog.to_timestamp(s.mtime_ns OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8),"
-								  "  discovered = pg_catalog.clock_timestamp(), attempts = 0,"
+								  "  discovered = " NOW ", attempts = 0,"
 								  "  sqlstate = NULL, error = NULL, retry_at = NULL"
 								  " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
 								  "   s(file_id, size, mtime_ns)"
 								  " WHERE f.file_id OPERATOR(pg_catalog.=) s.file_id",
-								  3, types, values, NULL);
+								  4, types, values, NULL);
 }
 
 /*
  * enter_changed updates entries of files that are not what was loaded.
  */
 static int64
-enter_changed(LhOnChange on_change, const int64 *ids, const LhListed *listed,
+enter_changed(const LhLedgerLook *look, const int64 *ids, const LhListed *listed,
 			  const int *which, int count)
 {
-	static const Oid types[] = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BOOLOID};
-	Datum		values[4];
+	static const Oid types[] = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BOOLOID, BOOLOID};
+	Datum		values[5];
 
 	list_changes(ids, listed, which, count, values);
-	switch (on_change)
+	values[3] = BoolGetDatum(look->by_name);
+	switch (look->on_change)
 	{
 		case LH_CHANGE_ERROR:
 			raise_changed(&listed[which[0]], ids[0]);
 			break;
 		case LH_CHANGE_APPEND_AGAIN:
 		case LH_CHANGE_REPLACE:
-			values[3] = BoolGetDatum(on_change == LH_CHANGE_REPLACE);
-			return supersede(4, types, values);
+			values[4] = BoolGetDatum(look->on_change == LH_CHANGE_REPLACE);
+			return supersede(5, types, values);
 		case LH_CHANGE_TAIL:
-			return go_on(3, types, values);
+			return go_on(4, types, values);
 		case LH_CHANGE_IGNORE:
 			break;
 	}
@@ -286,7 +300,7 @@ mark_changed(int nargs, const Oid *types, const Datum *values)
 
 /*
  * supersede ends entries and makes others of the next version, whose first load
- * takes the rows of the earlier ones back if $4.
+ * takes the rows of the earlier ones back if $5.
  */
 static int64
 supersede(int nargs, const Oid *types, const Datum *values)
@@ -300,10 +314,10 @@ supersede(int nargs, const Oid *types, const Datum *values)
 								  "  RETURNING f.source_id, f.file_id, f.path, f.version, s.size, s.mtime_ns),"
 								  " d AS (DELETE FROM lakehouse.file_range r USING o"
 								  "  WHERE r.source_id OPERATOR(pg_catalog.=) o.source_id AND r.file_id OPERATOR(pg_catalog.=) o.file_id)"
-								  " INSERT INTO lakehouse.file (source_id, path, version, size, mtime, mtime_ns, state, replaces)"
-								  " SELECT source_id, path, version OPERATOR(pg_catalog.+) 1, size,"
+								  " INSERT INTO lakehouse.file (discovered, source_id, path, version, size, mtime, mtime_ns, by_name, state, replaces)"
+								  " SELECT " NOW ", source_id, path, version OPERATOR(pg_catalog.+) 1, size,"
 								  "  pg_catalog.to_timestamp(mtime_ns OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8),"
-								  "  mtime_ns, 'discovered', $4 FROM o",
+								  "  mtime_ns, $4, 'discovered', $5 FROM o",
 								  nargs, types, values, NULL);
 }
 
@@ -314,8 +328,8 @@ supersede(int nargs, const Oid *types, const Datum *values)
 static int64
 go_on(int nargs, const Oid *types, const Datum *values)
 {
-	return (int64) lh_catalog_run("UPDATE lakehouse.file f SET seen_size = s.size, seen_mtime_ns = s.mtime_ns,"
-								  "  discovered = pg_catalog.clock_timestamp(), retry_at = NULL, attempts = 0,"
+	return (int64) lh_catalog_run("UPDATE lakehouse.file f SET seen_size = s.size, seen_mtime_ns = s.mtime_ns, by_name = $4,"
+								  "  discovered = " NOW ", retry_at = NULL, attempts = 0,"
 								  "  state = CASE WHEN s.size OPERATOR(pg_catalog.>=) f.\"position\" THEN 'loading' ELSE 'changed' END,"
 								  "  sqlstate = CASE WHEN s.size OPERATOR(pg_catalog.<) f.\"position\" THEN '55000' END,"
 								  "  error = CASE WHEN s.size OPERATOR(pg_catalog.<) f.\"position\" THEN"
@@ -396,6 +410,21 @@ make_texts(char *const *values, int count)
 											  TEXTOID, -1, false, TYPALIGN_INT));
 }
 
+void
+lh_ledger_set_order(int32 source_id, bool by_name)
+{
+	static const Oid types[] = {INT4OID, BOOLOID};
+	Datum		values[2] = {Int32GetDatum(source_id), BoolGetDatum(by_name)};
+	LhCatalog	catalog;
+
+	begin(&catalog);
+	lh_catalog_run("UPDATE lakehouse.file SET by_name = $2"
+				   " WHERE source_id OPERATOR(pg_catalog.=) $1"
+				   "   AND state IN ('discovered', 'loading', 'failed') AND by_name OPERATOR(pg_catalog.<>) $2",
+				   2, types, values, NULL);
+	lh_catalog_end(&catalog);
+}
+
 /*
  * lh_ledger_next fills *file in the current context.
  */
@@ -410,7 +439,7 @@ lh_ledger_next(int32 source_id, const LhLedgerCursor *cursor,
 	bool		found;
 
 	values[0] = Int32GetDatum(source_id);
-	values[1] = Int64GetDatum(cursor->started ? cursor->mtime_ns : PG_INT64_MIN);
+	values[1] = Int64GetDatum(cursor->started ? cursor->order_ns : PG_INT64_MIN);
 	values[2] = CStringGetTextDatum(cursor->started ? cursor->path : "");
 	values[3] = TimestampTzGetDatum(settled_before);
 	values[4] = BoolGetDatum(honour_retry);
@@ -418,11 +447,11 @@ lh_ledger_next(int32 source_id, const LhLedgerCursor *cursor,
 	begin(&catalog);
 	found = lh_catalog_run("SELECT file_id, path, coalesce(seen_size, size), coalesce(seen_mtime_ns, mtime_ns),"
 						   "   \"position\", line, header, attempts, discovered,"
-						   "   mtime_ns, (seen_size IS NOT NULL)::pg_catalog.int4, hash, hash_blocks, replaces::pg_catalog.int4"
+						   "   " ORDER_NS ", (seen_size IS NOT NULL)::pg_catalog.int4, hash, hash_blocks, replaces::pg_catalog.int4"
 						   " FROM lakehouse.file"
 						   " WHERE source_id OPERATOR(pg_catalog.=) $1"
 						   "   AND state IN ('discovered', 'loading', 'failed')"
-						   "   AND (mtime_ns, path) OPERATOR(pg_catalog.>) ($2, $3)"
+						   "   AND (" ORDER_NS ", path) OPERATOR(pg_catalog.>) ($2, $3)"
 						   "   AND (discovered OPERATOR(pg_catalog.<=) $4"
 						   "        OR (state OPERATOR(pg_catalog.<>) 'discovered' AND seen_size IS NULL))"
 						   "   AND (retry_at IS NULL OR CASE WHEN $5 THEN retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp()"
@@ -431,7 +460,7 @@ lh_ledger_next(int32 source_id, const LhLedgerCursor *cursor,
 						   "   AND NOT (((\"position\" OPERATOR(pg_catalog.>=) size AND seen_size IS NULL) OR state OPERATOR(pg_catalog.=) 'failed')"
 						   "            AND EXISTS (SELECT FROM lakehouse.file_range r WHERE r.source_id OPERATOR(pg_catalog.=) $1"
 						   "                          AND r.file_id OPERATOR(pg_catalog.=) file.file_id))"
-						   " ORDER BY mtime_ns, path LIMIT 1 FOR UPDATE SKIP LOCKED",
+						   " ORDER BY " ORDER_NS ", path LIMIT 1 FOR UPDATE SKIP LOCKED",
 						   5, types, values, NULL) > 0;
 	if (found)
 	{

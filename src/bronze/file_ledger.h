@@ -16,7 +16,8 @@ typedef struct LhLedgerFile
 	char	   *path;
 	int64		size;			/* when it was last looked at */
 	int64		mtime_ns;
-	int64		order_ns;		/* its place in the order of files */
+	int64		order_ns;		/* its place in the order of files: its time, or 0 if
+								 * they are taken by name */
 	int64		position;		/* where to go on */
 	int64		begun;			/* bytes that are loaded or in ranges */
 	int64		line;
@@ -50,22 +51,32 @@ typedef struct LhLedgerProgress
 typedef struct LhLedgerCursor
 {
 	bool		started;
-	int64		mtime_ns;
+	int64		order_ns;
 	char	   *path;
 } LhLedgerCursor;
 
-/*
- * Enters what a listing found; returns how many entries changed.  With
- * new_only entries that are there stay as they are, and *others tells whether
- * one of them should have changed.
- */
-extern int64 lh_ledger_enter(int32 source_id, LhOnChange on_change,
-							 const LhListed *listed, int count,
-							 bool new_only, bool *others);
+/* How what a look found is to be entered, and what came of it. */
+typedef struct LhLedgerLook
+{
+	int32		source_id;
+	LhOnChange	on_change;
+	bool		by_name;		/* what waits is taken in the order of names */
+	bool		existing;		/* new files are not to be loaded */
+	bool		new_only;		/* entries that are there stay as they are */
+
+	bool		others;			/* one of those should have changed */
+	int64		added;			/* files that were not known */
+	int64		changed;		/* entries that were written, those included */
+} LhLedgerLook;
+
+extern void lh_ledger_enter(LhLedgerLook *look, const LhListed *listed, int count);
+
+/* brings the files that wait into the other order */
+extern void lh_ledger_set_order(int32 source_id, bool by_name);
 
 /*
  * Gives the next waiting file behind the cursor, locked, in the order of
- * (mtime, path); false if there is none.  Files that were first seen after
+ * (order_ns, path); false if there is none.  Files that were first seen after
  * "settled_before" and, if asked, failed ones whose time has not come wait.
  */
 extern bool lh_ledger_next(int32 source_id, const LhLedgerCursor *cursor,

@@ -2,9 +2,16 @@
  * file_listing.c
  *	  A look at the directory: what it holds goes to the ledger.
  *
- * Invariant: a worker that shares its source changes no entry that is there, as
- * what it listed is some moments old; it enters what is new, and asks for the
- * source alone if more is to be done.
+ * Either all that is there is listed, or, when the system told of some names,
+ * these alone are looked at.  Where the system tells all that happens, a listing
+ * only proves that nothing was missed.
+ *
+ * Invariant: what is told is forgotten only with a transaction that entered it
+ * or after a listing has begun; after a rollback everything is listed.
+ *
+ * A worker that shares its source changes no entry that is there, as what it
+ * listed is some moments old; it enters what is new, and asks for the source
+ * alone if more is to be done.
  */
 #include "postgres.h"
 
@@ -22,78 +29,250 @@
 /* a continuous source spends at most one part in this many on listing */
 #define LISTING_SHARE 10
 
-/* or in this many, while all its directories are watched */
-#define WATCHED_SHARE 100
-
 /* how long a continuous source trusts what it read of the ledger */
 #define KNOWN_US (INT64CONST(300) * 1000000)
 
-static bool read_listing(FileBatch *batch);
-static void read_known(FileIngest *ingest);
+/* files of which it is not asked yet whether they are known */
+#define AHEAD 16
+
+typedef struct Expected
+{
+	LhListed	listed;
+	LhFingerprint print;
+	char		path[PATH_MAX];
+} Expected;
+
+/* Names on their way to the ledger. */
+typedef struct ListingChunk
+{
+	LhLedgerLook look;
+	const LhKnownFiles *known;	/* or NULL */
+	uint64		expecting;
+	Expected   *ahead;			/* the last AHEAD ones, if "known" */
+	MemoryContext context;
+	int			count;
+	LhListed	listed[LISTING_CHUNK];
+} ListingChunk;
+
+typedef enum Due
+{
+	DUE_NOTHING,
+	DUE_TOLD,					/* what the system told of */
+	DUE_LISTING
+} Due;
+
+static Due	find_due(const FileBatch *batch);
+static void read_listing(FileBatch *batch, ListingChunk *chunk);
+static void read_told(FileBatch *batch, ListingChunk *chunk);
+static void add_listed(const LhListed *listed, void *arg);
+static void enter_chunk(ListingChunk *chunk);
+static void finish_chunk(ListingChunk *chunk);
+static bool is_same_directory(const FileIngest *ingest, const LhDescriptor *root);
+static void read_known(FileBatch *batch);
+static void plan_listing(FileIngest *ingest, TimestampTz started);
+
+static ListingChunk *
+begin_chunk(int32 source_id, const LhFileOptions *options)
+{
+	ListingChunk *chunk = palloc(sizeof(ListingChunk));
+	LhLedgerLook look = {.source_id = source_id, .on_change = options->on_change,
+	.by_name = options->by_name};
+
+	chunk->look = look;
+	chunk->known = NULL;
+	chunk->expecting = 0;
+	chunk->ahead = palloc(sizeof(Expected) * AHEAD);
+	for (int i = 0; i < AHEAD; i++)
+		chunk->ahead[i].path[0] = '\0';
+	chunk->count = 0;
+	chunk->context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse listing",
+										   ALLOCSET_DEFAULT_SIZES);
+	return chunk;
+}
+
+static void
+end_chunk(ListingChunk *chunk)
+{
+	MemoryContextDelete(chunk->context);
+	pfree(chunk->ahead);
+	pfree(chunk);
+}
 
 /*
- * lh_file_look lists the directory if that is due; false if the batch is
- * to end with it.
+ * lh_file_look looks at the directory if that is due; false if the batch is to
+ * end with it.
  */
 bool
 lh_file_look(FileBatch *batch)
 {
 	FileIngest *ingest = batch->ingest;
+	ListingChunk *chunk;
+	Due			due;
 	bool		others;
 
-	if (ingest->continuous ? batch->seen_before < ingest->next_listing : ingest->listed)
+	if (ingest->watch != NULL)
+		(void) lh_file_watch_drain(ingest->watch);
+	due = find_due(batch);
+	if (due == DUE_NOTHING)
 		return true;
-	if (ingest->follower && !ingest->base.stand_in)
-		return true;
-	others = read_listing(batch) && !ingest->follower;
+	chunk = begin_chunk(ingest->base.source->source_id, &ingest->options);
+	chunk->look.new_only = ingest->base.source->shared && !ingest->base.alone;
+	if (due == DUE_LISTING)
+		read_listing(batch, chunk);
+	else
+		read_told(batch, chunk);
+	others = chunk->look.others && !ingest->follower;
 	ingest->base.alone = others;
 	if (others)
-		ingest->next_listing = ingest->next_look = 0;
+		ingest->next_look = 0;
+	if (others && due == DUE_LISTING)
+		ingest->next_listing = 0;
+	if (!others && due == DUE_TOLD)
+		lh_file_watch_forget(ingest->watch);
+	/* what is new now will be known when it is listed again */
+	if (chunk->look.changed > LISTING_CHUNK)
+		lh_file_forget_known(ingest);
+	batch->touched += chunk->look.changed;
 	batch->counts->discovered += batch->touched;
+	ingest->cursor.started = false;
+	end_chunk(chunk);
 	return !ingest->base.source->shared || (batch->touched == 0 && !others);
 }
 
-/* A chunk of a listing on its way to the ledger. */
-typedef struct ListingChunk
+static Due
+find_due(const FileBatch *batch)
 {
-	FileBatch  *batch;
-	MemoryContext context;
-	bool		new_only;
-	bool		others;			/* an entry was left that should have changed */
-	int64		looked_up;		/* entries so far that were not known */
-	int			count;
-	LhListed	listed[LISTING_CHUNK];
-} ListingChunk;
+	const FileIngest *ingest = batch->ingest;
+	bool		told;
+
+	if (!ingest->continuous)
+		return ingest->listed ? DUE_NOTHING : DUE_LISTING;
+	if (ingest->follower && !ingest->base.stand_in)
+		return DUE_NOTHING;
+	if (batch->seen_before >= ingest->next_listing || !is_same_directory(ingest, batch->root))
+		return DUE_LISTING;
+	if (ingest->watch == NULL)
+		return DUE_NOTHING;
+	if (lh_file_watch_has_lost(ingest->watch) && batch->seen_before >= ingest->earliest_listing)
+		return DUE_LISTING;
+	told = lh_file_watch_has_told(ingest->watch);
+	return told ? DUE_TOLD : DUE_NOTHING;
+}
+
+/*
+ * is_same_directory tells whether the server's directory is the one that was
+ * listed, and not another one under the same name.
+ */
+static bool
+is_same_directory(const FileIngest *ingest, const LhDescriptor *root)
+{
+	return !ingest->listed ||
+		(ingest->root_device == root->status.st_dev && ingest->root_inode == root->status.st_ino);
+}
+
+/*
+ * read_told looks at what the system told of.
+ */
+static void
+read_told(FileBatch *batch, ListingChunk *chunk)
+{
+	FileIngest *ingest = batch->ingest;
+	LhListCounts counts = {0};
+
+	chunk->known = ingest->known;
+	lh_file_list_told(batch->root, ingest->filter, ingest->watch, add_listed, chunk, &counts);
+	finish_chunk(chunk);
+	ingest->news.looks++;
+	ingest->news.looked_at += counts.looked_at;
+	ingest->news.found_told += chunk->look.added;
+	/* no endless looks where many names change that are not the source's */
+	ingest->earliest_look = GetCurrentTimestamp() + LH_MIN_PAUSE_US;
+}
+
+/*
+ * read_listing compares all that is there with the ledger.
+ */
+static void
+read_listing(FileBatch *batch, ListingChunk *chunk)
+{
+	FileIngest *ingest = batch->ingest;
+	LhDiscoveryNews *news = &ingest->news;
+	TimestampTz started = GetCurrentTimestamp();
+	bool		backfill = ingest->listed && ingest->watch != NULL && started >= ingest->next_listing &&
+	lh_file_watch_is_complete(ingest->watch) && !lh_file_watch_has_lost(ingest->watch) &&
+	is_same_directory(ingest, batch->root);
+
+	/* what the others set aside is not known here */
+	if (ingest->base.source->shared || started - ingest->known_since > KNOWN_US)
+		lh_file_forget_known(ingest);
+	if (ingest->known == NULL)
+		read_known(batch);
+	chunk->known = ingest->known;
+	memset(&news->counts, 0, sizeof(news->counts));
+	lh_file_list(batch->root, ingest->filter, ingest->watch, add_listed, chunk, &news->counts);
+	finish_chunk(chunk);
+
+	ingest->root_device = batch->root->status.st_dev;
+	ingest->root_inode = batch->root->status.st_ino;
+	plan_listing(ingest, started);
+	news->listings++;
+	news->found_listed += chunk->look.added;
+	if (backfill)
+		news->found_backfill += chunk->look.added;
+	news->watched = ingest->told_all;
+	news->directories = ingest->watch != NULL ? lh_file_watch_count(ingest->watch) : 0;
+	news->listed = started;
+	news->listing_us = ingest->listed_at - started;
+	/* the next one is far away, and so is the next question */
+	if (ingest->told_all)
+		lh_file_forget_known(ingest);
+}
+
+/*
+ * plan_listing says when the next one is due, after one that began at "started".
+ */
+static void
+plan_listing(FileIngest *ingest, TimestampTz started)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	ingest->told_all = ingest->watch != NULL && lh_file_watch_is_complete(ingest->watch);
+	ingest->earliest_listing = now + Max(LH_MIN_PAUSE_US, (now - started) * LISTING_SHARE);
+	if (!ingest->told_all)
+		ingest->next_listing = now + (int64) lh_poll_interval * 1000;
+	else if (ingest->options.discovery == LH_DISCOVERY_NOTIFY)
+		ingest->next_listing = DT_NOEND;
+	else
+		ingest->next_listing = now + ingest->options.backfill_us;
+	ingest->next_listing = Max(ingest->next_listing, ingest->earliest_listing);
+	ingest->listed = true;
+	ingest->listed_from = started;
+	ingest->listed_at = now;
+}
 
 static void
 enter_chunk(ListingChunk *chunk)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(chunk->context);
 
-	chunk->looked_up += chunk->count;
 	if (chunk->count > 0)
-		chunk->batch->touched += lh_ledger_enter(chunk->batch->ingest->base.source->source_id,
-												 chunk->batch->ingest->options.on_change,
-												 chunk->listed, chunk->count,
-												 chunk->new_only, &chunk->others);
+		lh_ledger_enter(&chunk->look, chunk->listed, chunk->count);
 	chunk->count = 0;
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(chunk->context);
 }
 
+/*
+ * add_unknown adds a name to the chunk, as it can stand in the ledger.
+ */
 static void
-add_listed(const LhListed *listed, void *arg)
+add_unknown(ListingChunk *chunk, const LhListed *listed)
 {
-	ListingChunk *chunk = arg;
-	FileIngest *ingest = chunk->batch->ingest;
-	MemoryContext oldcontext;
+	MemoryContext oldcontext = MemoryContextSwitchTo(chunk->context);
 	LhListed   *item;
 	bool		valid;
 	const char *printable;
 
-	if (ingest->known != NULL && lh_known_has(ingest->known, listed))
-		return;
-	oldcontext = MemoryContextSwitchTo(chunk->context);
 	item = &chunk->listed[chunk->count++];
 	printable = lh_file_printable(listed->path, &valid);
 
@@ -108,21 +287,66 @@ add_listed(const LhListed *listed, void *arg)
 	else if (listed->problem != NULL)
 		item->problem = pstrdup(listed->problem);
 	MemoryContextSwitchTo(oldcontext);
-	if (chunk->count < LISTING_CHUNK)
-		return;
-	enter_chunk(chunk);
-	if (ingest->known == NULL && ingest->known_since == 0 && lh_known_pays(chunk->looked_up))
-		read_known(ingest);
+	if (chunk->count == LISTING_CHUNK)
+		enter_chunk(chunk);
+}
+
+static void
+settle_expected(ListingChunk *chunk, Expected *expected)
+{
+	if (expected->path[0] != '\0' && !lh_known_has(chunk->known, expected->print))
+		add_unknown(chunk, &expected->listed);
+	expected->path[0] = '\0';
 }
 
 /*
- * read_known reads what of the ledger need not be looked up.
+ * add_listed takes what a walk found.  That a file is known is asked some files
+ * later: until then its place in the table has come from memory.
  */
 static void
-read_known(FileIngest *ingest)
+add_listed(const LhListed *listed, void *arg)
 {
-	MemoryContext oldcontext = MemoryContextSwitchTo(ingest->base.context);
+	ListingChunk *chunk = arg;
+	Expected   *expected;
 
+	if (chunk->known == NULL || listed->problem != NULL)
+	{
+		add_unknown(chunk, listed);
+		return;
+	}
+	expected = &chunk->ahead[chunk->expecting++ % AHEAD];
+	settle_expected(chunk, expected);
+	expected->listed = *listed;
+	strlcpy(expected->path, listed->path, sizeof(expected->path));
+	expected->listed.path = expected->path;
+	expected->print = lh_known_expect(chunk->known, listed);
+}
+
+/*
+ * finish_chunk brings what was listed to its end.
+ */
+static void
+finish_chunk(ListingChunk *chunk)
+{
+	for (int i = 0; i < AHEAD; i++)
+		settle_expected(chunk, &chunk->ahead[i]);
+	enter_chunk(chunk);
+}
+
+/*
+ * read_known reads what of the ledger need not be looked up, if there are enough
+ * files for that.
+ */
+static void
+read_known(FileBatch *batch)
+{
+	FileIngest *ingest = batch->ingest;
+	int64		least = lh_known_least();
+	MemoryContext oldcontext;
+
+	if (least == 0 || !lh_file_list_reaches(batch->root, ingest->filter, least))
+		return;
+	oldcontext = MemoryContextSwitchTo(ingest->base.context);
 	ingest->known_since = GetCurrentTimestamp();
 	ingest->known = lh_known_read(ingest->base.source->source_id, ingest->options.on_change);
 	MemoryContextSwitchTo(oldcontext);
@@ -141,44 +365,25 @@ lh_file_forget_known(FileIngest *ingest)
 }
 
 /*
- * read_listing compares the directory with the ledger; true if entries were
- * left as they are that have to be changed with nobody beside.
+ * lh_file_skip_existing enters the files that are there as ones not to be
+ * loaded.  As the owner of the source.
  */
-static bool
-read_listing(FileBatch *batch)
+void
+lh_file_skip_existing(const LhSource *source, Jsonb *options)
 {
-	FileIngest *ingest = batch->ingest;
-	ListingChunk *chunk = palloc(sizeof(ListingChunk));
-	TimestampTz started = GetCurrentTimestamp();
-	TimestampTz now;
-	bool		others;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse existing files",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(context);
+	LhListCounts counts = {0};
+	LhFileOptions parsed;
+	ListingChunk *chunk;
 
-	/* what the others set aside is not known here */
-	if (ingest->base.source->shared || started - ingest->known_since > KNOWN_US)
-		lh_file_forget_known(ingest);
-	chunk->batch = batch;
-	chunk->looked_up = 0;
-	chunk->count = 0;
-	chunk->new_only = ingest->base.source->shared && !ingest->base.alone;
-	chunk->others = false;
-	chunk->context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse listing",
-										   ALLOCSET_DEFAULT_SIZES);
-	lh_file_list(batch->root, ingest->base.source->path, ingest->watch, add_listed, chunk);
-	enter_chunk(chunk);
-	others = chunk->others;
-	MemoryContextDelete(chunk->context);
-	pfree(chunk);
-
-	/* what is new now will be known when it is listed again */
-	if (batch->touched > LISTING_CHUNK)
-		lh_file_forget_known(ingest);
-	now = GetCurrentTimestamp();
-	ingest->earliest_listing = now + Max(LH_MIN_PAUSE_US, (now - started) * LISTING_SHARE);
-	ingest->next_listing = Max(now + (int64) lh_poll_interval * 1000, ingest->earliest_listing);
-	if (ingest->watch != NULL && lh_file_watch_is_complete(ingest->watch))
-		ingest->next_listing = Max(ingest->next_listing, now + (now - started) * WATCHED_SHARE);
-	ingest->listed = true;
-	ingest->listed_at = now;
-	ingest->cursor.started = false;
-	return others;
+	lh_file_options_parse(options, source->path, false, &parsed);
+	chunk = begin_chunk(source->source_id, &parsed);
+	chunk->look.existing = true;
+	lh_file_list(lh_file_root_open(source->server), lh_file_filter_create(&parsed.selection), NULL,
+				 add_listed, chunk, &counts);
+	finish_chunk(chunk);
+	MemoryContextSwitchTo(oldcontext);
+	MemoryContextDelete(context);
 }

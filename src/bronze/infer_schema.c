@@ -61,6 +61,7 @@ typedef struct Sample
 	LhFieldSink sink;			/* first: the reader's pointer is ours */
 	Oid			server;
 	const char *path;
+	LhFileSelection selection;
 	const LhReaderRoutine *reader;
 	const LhReaderColumn *fixed;	/* columns of the format; NULL = to be inferred */
 	LhGuessOptions guess;
@@ -288,6 +289,7 @@ static void
 read_sample(Sample *sample)
 {
 	LhDescriptor *root;
+	LhListCounts counts = {0};
 	int64		share;
 
 	root = lh_file_root_open(sample->server);
@@ -299,7 +301,7 @@ read_sample(Sample *sample)
 	sample->folders = lh_guesses_create(&sample->folder_guess);
 	sample->file_allocated = sample->max_files * 2;
 	sample->files = palloc(sizeof(char *) * sample->file_allocated);
-	lh_file_list(root, sample->path, NULL, add_file, sample);
+	lh_file_list(root, lh_file_filter_create(&sample->selection), NULL, add_file, sample, &counts);
 	trim_files(sample);
 
 	/* the columns are known, but for those of folders */
@@ -493,10 +495,13 @@ begin_sample(Sample *sample, Oid server, const char *path, const char *format, J
 			 const char *hints)
 {
 	char	   *more = lh_options_text(options, "schema_hints", NULL);
+	LhFileOptions file_options;
 	List	   *result;
 
 	sample->server = server;
 	sample->path = path;
+	lh_file_options_parse(options, path, false, &file_options);
+	sample->selection = file_options.selection;
 	sample->reader = lh_reader_find(format);
 	/* paths lead to columns, and there are none yet */
 	sample->options = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete,
@@ -541,6 +546,7 @@ lakehouse_infer_schema(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	lh_identity_role(&identity, GetUserId(), "pg_catalog, pg_temp");
 	server = lh_file_source_check(server_name, path, &format);
+	options = lh_file_options_canonical(options);
 	hints = begin_sample(&sample, server, path, format, options,
 						 PG_ARGISNULL(4) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(4)));
 	read_sample(&sample);

@@ -5,69 +5,19 @@
 #include "postgres.h"
 
 #include "bronze/partition_path.h"
+#include "catalog/options.h"
 #include "mb/pg_wchar.h"
 
 #define OPTION "partition_columns"
 #define NULL_VALUE "__HIVE_DEFAULT_PARTITION__"
 
-static void
-refuse_option(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for option \"%s\"", OPTION),
-			 errdetail("The option takes an array of column names, or a text with commas between them.")));
-}
-
-static char **
-split_names(const char *text)
-{
-	char	  **names = palloc0(sizeof(char *) * (strlen(text) + 2));
-	int			count = 0;
-
-	while (*text != '\0')
-	{
-		size_t		length = strcspn(text, ",");
-		size_t		used = length;
-
-		while (used > 0 && *text == ' ')
-			text++, used--, length--;
-		while (used > 0 && text[used - 1] == ' ')
-			used--;
-		if (used == 0)
-			refuse_option();
-		names[count++] = pnstrdup(text, used);
-		text += length;
-		if (*text == ',')
-			text++;
-	}
-	return names;
-}
-
 char **
 lh_partition_names(Jsonb *options)
 {
-	JsonbValue *value = getKeyJsonValueFromContainer(&options->root, OPTION, strlen(OPTION), NULL);
-	char	  **names;
-	uint32		count;
+	char	  **names = lh_options_list(options, OPTION,
+										"an array of column names, or a text with commas between them");
 
-	if (value == NULL || value->type == jbvNull)
-		return palloc0(sizeof(char *));
-	if (value->type == jbvString)
-		return split_names(pnstrdup(value->val.string.val, value->val.string.len));
-	if (value->type != jbvBinary || !JsonContainerIsArray(value->val.binary.data))
-		refuse_option();
-	count = JsonContainerSize(value->val.binary.data);
-	names = palloc0(sizeof(char *) * (count + 1));
-	for (uint32 i = 0; i < count; i++)
-	{
-		JsonbValue *name = getIthJsonbValueFromContainer(value->val.binary.data, i);
-
-		if (name == NULL || name->type != jbvString || name->val.string.len == 0)
-			refuse_option();
-		names[i] = pnstrdup(name->val.string.val, name->val.string.len);
-	}
-	return names;
+	return names != NULL ? names : palloc0(sizeof(char *));
 }
 
 static int

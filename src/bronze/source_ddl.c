@@ -30,6 +30,7 @@
 
 #include "bronze/clean.h"
 #include "bronze/file_ingest.h"
+#include "bronze/file_ledger.h"
 #include "bronze/infer_schema.h"
 #include "bronze/ingest.h"
 #include "bronze/kafka_decode.h"
@@ -37,7 +38,6 @@
 #include "catalog/options.h"
 #include "compat.h"
 #include "delta/load.h"
-#include "source/file_list.h"
 #include "source/kafka.h"
 #include "source/reader.h"
 #include "source/server.h"
@@ -70,6 +70,7 @@ static const char *format_of_path(const char *path);
 static void check_kafka_definition(Definition *definition, TupleDesc tupdesc);
 static int32 store_definition(const Definition *definition, int32 source_id);
 static void prepare_kafka(int32 source_id, bool replace);
+static void prepare_files(int32 source_id, const LhSource *old, Jsonb *options);
 
 PG_FUNCTION_INFO_V1(lakehouse_create_source);
 PG_FUNCTION_INFO_V1(lakehouse_alter_source);
@@ -170,6 +171,8 @@ lakehouse_create_source(PG_FUNCTION_ARGS)
 	source_id = store_definition(&definition, old ? old->source_id : 0);
 	if (definition.is_kafka)
 		prepare_kafka(source_id, old != NULL);
+	else
+		prepare_files(source_id, old, definition.options);
 	PG_RETURN_VOID();
 }
 
@@ -287,7 +290,7 @@ static void
 check_files_definition(Definition *definition, TupleDesc tupdesc)
 {
 	check_files(definition);
-	lh_file_source_validate(definition->format, definition->options, tupdesc);
+	lh_file_source_validate(definition->format, definition->path, definition->options, tupdesc);
 	lh_clean_options_check(definition->server, definition->path, definition->options);
 }
 
@@ -313,6 +316,8 @@ check_files(Definition *definition)
 		definition->format = format_of_path(definition->path);
 	if (lh_reader_find(definition->format) == NULL)
 		lh_options_refuse(definition->format, format_names, "format");
+	if (definition->options != NULL)
+		definition->options = lh_file_options_canonical(definition->options);
 	/* raises where the directory may not be used */
 	(void) lh_server_directory(definition->server);
 }
@@ -450,6 +455,37 @@ prepare_kafka(int32 source_id, bool replace)
 }
 
 /*
+ * prepare_files does what an option says about the files that are there: of a
+ * new source those that are not to be loaded are set aside; of one that was
+ * there those that wait change their order.
+ */
+static void
+prepare_files(int32 source_id, const LhSource *old, Jsonb *options)
+{
+	LhSource   *source = lh_source_get(source_id);
+	LhFileOptions before;
+	LhFileOptions after;
+	LhIdentity	identity;
+
+	lh_identity_role(&identity, source->owner, "pg_catalog, pg_temp");
+	lh_file_options_parse(options, source->path, false, &after);
+	if (old == NULL && !after.include_existing)
+		lh_file_skip_existing(source, options);
+	lh_identity_restore(&identity);
+	if (old == NULL)
+		return;
+	lh_file_options_parse(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(old->options))),
+						  old->path, false, &before);
+	if (before.by_name != after.by_name)
+		lh_ledger_set_order(source_id, after.by_name);
+	if (before.include_existing != after.include_existing)
+		ereport(NOTICE,
+				(errmsg("option \"include_existing\" counts only when a source is created"),
+				 errdetail("What source \"%s\" has loaded or set aside stays as it is.", source->name),
+				 errhint("Use lakehouse.reingest_file for files that were set aside and are to be loaded, lakehouse.skip_file for those that are not to be.")));
+}
+
+/*
  * set_owner checks that the current user may give the source to the role, and
  * that the role may use it.
  */
@@ -537,6 +573,8 @@ lakehouse_alter_source(PG_FUNCTION_ARGS)
 	(void) store_definition(&definition, source->source_id);
 	if (definition.is_kafka && (!PG_ARGISNULL(2) || !PG_ARGISNULL(4)))
 		prepare_kafka(source->source_id, true);
+	if (!definition.is_kafka)
+		prepare_files(source->source_id, source, definition.options);
 	PG_RETURN_VOID();
 }
 
@@ -574,6 +612,8 @@ lakehouse_drop_source(PG_FUNCTION_ARGS)
 	lh_catalog_run("DELETE FROM lakehouse.file_range WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.file_clean WHERE source_id OPERATOR(pg_catalog.=) $1",
+				   1, types, &value, NULL);
+	lh_catalog_run("DELETE FROM lakehouse.discovery WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.schema_change WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);

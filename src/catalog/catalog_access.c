@@ -18,7 +18,9 @@
 #include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "nodes/params.h"
 #include "storage/lmgr.h"
+#include "tcop/dest.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -210,6 +212,59 @@ lh_catalog_read(const char *sql, int nargs, const Oid *types,
 		elog(ERROR, "catalog statement failed: %s: %s",
 			 SPI_result_code_string(code), sql);
 	return SPI_processed;
+}
+
+/* Where the rows of lh_catalog_each go. */
+typedef struct EachReceiver
+{
+	DestReceiver receiver;
+	LhCatalogRow take;
+	void	   *arg;
+} EachReceiver;
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	EachReceiver *each = (EachReceiver *) self;
+
+	return each->take(slot, each->arg);
+}
+
+static void
+begin_rows(DestReceiver *self, int operation, TupleDesc typeinfo)
+{
+}
+
+static void
+end_rows(DestReceiver *self)
+{
+}
+
+/*
+ * lh_catalog_each executes a fixed SELECT whose result may be of any size.  The
+ * plan may be a scan of the whole table where that is the cheapest.
+ */
+void
+lh_catalog_each(const char *sql, int nargs, const Oid *types, const Datum *values,
+				LhCatalogRow take, void *arg)
+{
+	EachReceiver each = {.receiver = {.receiveSlot = receive_row, .rStartup = begin_rows,
+			.rShutdown = end_rows, .rDestroy = end_rows, .mydest = DestTuplestore},
+	.take = take, .arg = arg};
+	SPIExecuteOptions options = {.params = makeParamList(nargs), .dest = &each.receiver};
+	int			code;
+
+	for (int i = 0; i < nargs; i++)
+	{
+		options.params->params[i].value = values[i];
+		options.params->params[i].isnull = false;
+		options.params->params[i].pflags = PARAM_FLAG_CONST;
+		options.params->params[i].ptype = types[i];
+	}
+	code = SPI_execute_plan_extended(find_plan(sql, nargs, types), &options);
+	if (code < 0)
+		elog(ERROR, "catalog statement failed: %s: %s",
+			 SPI_result_code_string(code), sql);
 }
 
 static SPIPlanPtr

@@ -34,6 +34,11 @@ extern uint64 lh_catalog_read(const char *sql, int nargs, const Oid *types,
 							  const Datum *values, const char *nulls);
 extern void lh_catalog_end(LhCatalog *catalog);
 
+/* Gives each row of a fixed SELECT to "take" and keeps none; false ends it. */
+typedef bool (*LhCatalogRow) (TupleTableSlot *slot, void *arg);
+extern void lh_catalog_each(const char *sql, int nargs, const Oid *types,
+							const Datum *values, LhCatalogRow take, void *arg);
+
 /* within a bracket: plans made from now on read indexes in their order, however
  * small the tables are now */
 extern void lh_catalog_by_index(void);

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "catalog/options.h"
+#include "common/int.h"
 #include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "utils/builtins.h"
@@ -290,4 +291,106 @@ lh_options_text(Jsonb *options, const char *name, const char *missing)
 	if (value->type != jbvString)
 		refuse_value(name, "a text");
 	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+/*
+ * split_list takes a text apart at its commas; NULL if a part is empty.
+ */
+static char **
+split_list(const char *text)
+{
+	char	  **parts = palloc0(sizeof(char *) * (strlen(text) + 2));
+	int			count = 0;
+
+	while (*text != '\0')
+	{
+		size_t		length = strcspn(text, ",");
+		size_t		used = length;
+
+		while (used > 0 && *text == ' ')
+			text++, used--, length--;
+		while (used > 0 && text[used - 1] == ' ')
+			used--;
+		if (used == 0)
+			return NULL;
+		parts[count++] = pnstrdup(text, used);
+		text += length;
+		if (*text == ',')
+			text++;
+	}
+	return parts;
+}
+
+/*
+ * lh_options_list reads a list of texts that are not empty; the result, ended by
+ * NULL, is the caller's.
+ */
+char **
+lh_options_list(Jsonb *options, const char *name, const char *wanted)
+{
+	JsonbValue *value = find_option(options, name);
+	char	  **parts = NULL;
+	uint32		count;
+
+	if (value == NULL)
+		return NULL;
+	if (value->type == jbvString)
+		parts = split_list(pnstrdup(value->val.string.val, value->val.string.len));
+	else if (value->type == jbvBinary && JsonContainerIsArray(value->val.binary.data))
+	{
+		count = JsonContainerSize(value->val.binary.data);
+		parts = palloc0(sizeof(char *) * (count + 1));
+		for (uint32 i = 0; i < count && parts != NULL; i++)
+		{
+			JsonbValue *part = getIthJsonbValueFromContainer(value->val.binary.data, i);
+
+			if (part->type == jbvString && part->val.string.len > 0)
+				parts[i] = pnstrdup(part->val.string.val, part->val.string.len);
+			else
+				parts = NULL;
+		}
+	}
+	if (parts == NULL)
+		refuse_value(name, wanted);
+	return parts;
+}
+
+/*
+ * lh_options_amount reads a whole number, alone or, as a text, with a unit
+ * behind it; an "s" at the end of the unit's name counts for nothing.
+ */
+int64
+lh_options_amount(Jsonb *options, const char *name, int64 missing, const LhOptionUnit *units,
+				  const char *wanted)
+{
+	JsonbValue *value = find_option(options, name);
+	char	   *text = NULL;
+	char	   *unit;
+	size_t		length;
+	int64		number;
+	int64		result;
+
+	if (value == NULL)
+		return missing;
+	if (value->type == jbvNumeric)
+		text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	else if (value->type == jbvString)
+		text = pnstrdup(value->val.string.val, value->val.string.len);
+	if (text == NULL)
+		refuse_value(name, wanted);
+	errno = 0;
+	number = strtoi64(text, &unit, 10);
+	if (errno != 0 || unit == text || number < 1)
+		refuse_value(name, wanted);
+	while (*unit == ' ')
+		unit++;
+	length = strlen(unit);
+	if (length > 1 && pg_ascii_tolower(unit[length - 1]) == 's')
+		length--;
+	for (; units->name != NULL; units++)
+		if (strlen(units->name) == length && pg_strncasecmp(units->name, unit, length) == 0 &&
+			!pg_mul_s64_overflow(number, units->factor, &result))
+			return result;
+	refuse_value(name, wanted);
+	return 0;					/* not reached */
 }

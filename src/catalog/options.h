@@ -37,4 +37,18 @@ extern double lh_options_real(Jsonb *options, const char *name, double missing,
 							 double minimum, double maximum);
 extern char *lh_options_text(Jsonb *options, const char *name, const char *missing);
 
+/* an array of texts, or a text with commas between them; NULL if it is absent.
+ * "wanted" says so in the message */
+extern char **lh_options_list(Jsonb *options, const char *name, const char *wanted);
+
+/* a name behind a number, and what one of it is; the list ends with NULL */
+typedef struct LhOptionUnit
+{
+	const char *name;
+	int64		factor;
+} LhOptionUnit;
+
+extern int64 lh_options_amount(Jsonb *options, const char *name, int64 missing,
+							   const LhOptionUnit *units, const char *wanted);
+
 #endif							/* LH_OPTIONS_H */

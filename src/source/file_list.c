@@ -1,154 +1,202 @@
 /*
  * file_list.c
- *	  The files beneath a directory that match a pattern.
+ *	  The files beneath a directory that a source wants.
  *
  * Invariant: the walk holds the names of directories yet to be read, never
  * those of files, so that a directory of a million files costs no memory.  It
  * never leaves the directory and never follows a symbolic link.
  *
- * Names that begin with "." or "_" and those that end in ".tmp" or ".part" are
- * no files yet, or not for us, and are passed over in silence.  A link, FIFO,
- * device, socket or directory whose name matches is reported with its problem:
- * somebody expects it to be loaded.
+ * A name that does not match is judged by the kind that the directory tells;
+ * size and time are asked for one that does.  A link, FIFO, device, socket or
+ * directory whose name matches is reported with its problem: somebody expects
+ * it to be loaded.  A file without its marker is not there yet.
  */
 #include "postgres.h"
 
 #include <dirent.h>
 #include <fcntl.h>
-#include <fnmatch.h>
+#include <limits.h>
 #include <unistd.h>
 
 #include "miscadmin.h"
-#include "nodes/pg_list.h"
 #include "utils/memutils.h"
 
 #include "fault.h"
 #include "source/file_list.h"
-#include "source/file_watch.h"
 
 /* directories deeper than this are not read: a bind mount may form a loop */
 #define MAX_DEPTH 64
 
+/* unreadable directories that are named */
+#define MAX_UNREADABLE 100
+
+/* A directory that waits to be read. */
+typedef struct Waiting
+{
+	LhFilterState state;
+	int			depth;
+	bool		flat;			/* without its subdirectories */
+	char		path[FLEXIBLE_ARRAY_MEMBER];
+} Waiting;
+
 typedef struct Walk
 {
 	const LhDescriptor *root;
-	List	   *names;			/* of the pattern, char * */
-	int			any_depth;		/* index of the first "**", or the number of names */
-	bool		has_any_depth;
+	const LhFileFilter *filter;
 	LhFileWatch *watch;			/* or NULL */
 	LhListedFunction found;
 	void	   *arg;
-	List	   *waiting;		/* directories to read, char *, last first */
-	MemoryContext context;		/* of "waiting" */
+	LhListCounts *counts;
+	List	   *waiting;		/* of Waiting, last first */
+	MemoryContext context;		/* of "waiting" and the counts' texts */
+	MemoryContext batch;		/* of one directory */
+	MemoryContext entry;		/* of one name */
+	int64		wanted;			/* names to be counted and not looked at; 0 = look */
 } Walk;
 
-static List *split_pattern(const char *pattern);
-static void read_directory(Walk *walk, const char *directory);
-static void judge_entry(Walk *walk, LhDescriptor *descriptor, const char *directory, const char *name);
-static bool match_path(const List *names, int from, const char *path);
+/* A directory being looked into. */
+typedef struct Place
+{
+	const Waiting *directory;
+	LhDescriptor *descriptor;
+	bool		marked;			/* its files may be complete */
+	bool		again;			/* all of it will be read */
+	size_t		prefix;			/* length of the directory's part of "path" */
+	char		path[PATH_MAX + NAME_MAX + 2];
+} Place;
+
+static void begin_walk(Walk *walk);
+static void end_walk(Walk *walk);
+static void add_waiting(Walk *walk, const char *path, LhFilterState state, int depth, bool flat);
+static void read_waiting(Walk *walk);
+static void read_directory(Walk *walk, const Waiting *directory);
+static bool open_place(Walk *walk, const Waiting *directory, Place *place);
+static void judge_name(Walk *walk, Place *place, const char *name, unsigned char type);
+static void judge_told(Walk *walk, Place *place, const LhTold *told);
+
+void
+lh_file_list(const LhDescriptor *root, const LhFileFilter *filter, LhFileWatch *watch,
+			 LhListedFunction found, void *arg, LhListCounts *counts)
+{
+	Walk		walk = {.root = root, .filter = filter, .watch = watch, .found = found,
+	.arg = arg, .counts = counts};
+
+	LH_FAULT("scan");
+	begin_walk(&walk);
+	if (watch != NULL)
+		lh_file_watch_begin(watch);
+	add_waiting(&walk, "", lh_file_filter_start(filter), 0, false);
+	read_waiting(&walk);
+	if (watch != NULL)
+		lh_file_watch_end(watch);
+	end_walk(&walk);
+}
+
+bool
+lh_file_list_reaches(const LhDescriptor *root, const LhFileFilter *filter, int64 number)
+{
+	LhListCounts counts = {0};
+	Walk		walk = {.root = root, .filter = filter, .counts = &counts, .wanted = number};
+
+	begin_walk(&walk);
+	add_waiting(&walk, "", lh_file_filter_start(filter), 0, false);
+	read_waiting(&walk);
+	end_walk(&walk);
+	return counts.looked_at >= number;
+}
+
+void
+lh_file_list_told(const LhDescriptor *root, const LhFileFilter *filter, LhFileWatch *watch,
+				  LhListedFunction found, void *arg, LhListCounts *counts)
+{
+	Walk		walk = {.root = root, .filter = filter, .watch = watch, .found = found,
+	.arg = arg, .counts = counts};
+	Place	   *place = palloc(sizeof(Place));
+	int			count;
+	LhTold	   *told = lh_file_watch_told(watch, &count);
+
+	LH_FAULT("scan");
+	begin_walk(&walk);
+	for (int i = 0; i < count;)
+	{
+		const char *directory = told[i].directory;
+		MemoryContext oldcontext = MemoryContextSwitchTo(walk.batch);
+		Waiting    *waiting = palloc0(offsetof(Waiting, path) + strlen(directory) + 1);
+		bool		open;
+
+		strcpy(waiting->path, directory);
+		waiting->state = lh_file_filter_directory(filter, directory, &waiting->depth);
+		open = waiting->state != 0 && open_place(&walk, waiting, place);
+		MemoryContextSwitchTo(walk.entry);
+		for (; i < count && told[i].directory == directory; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			if (open)
+				judge_told(&walk, place, &told[i]);
+			MemoryContextReset(walk.entry);
+		}
+		MemoryContextSwitchTo(oldcontext);
+		MemoryContextReset(walk.batch);
+	}
+	read_waiting(&walk);
+	end_walk(&walk);
+	pfree(place);
+}
+
+static void
+begin_walk(Walk *walk)
+{
+	walk->context = CurrentMemoryContext;
+	walk->batch = AllocSetContextCreate(CurrentMemoryContext, "lakehouse directory",
+										ALLOCSET_DEFAULT_SIZES);
+	walk->entry = AllocSetContextCreate(CurrentMemoryContext, "lakehouse directory entry",
+										ALLOCSET_SMALL_SIZES);
+}
+
+static void
+end_walk(Walk *walk)
+{
+	MemoryContextDelete(walk->entry);
+	MemoryContextDelete(walk->batch);
+}
+
+static void
+add_waiting(Walk *walk, const char *path, LhFilterState state, int depth, bool flat)
+{
+	MemoryContext oldcontext = MemoryContextSwitchTo(walk->context);
+	Waiting    *waiting = palloc(offsetof(Waiting, path) + strlen(path) + 1);
+
+	waiting->state = state;
+	waiting->depth = depth;
+	waiting->flat = flat;
+	strcpy(waiting->path, path);
+	walk->waiting = lappend(walk->waiting, waiting);
+	MemoryContextSwitchTo(oldcontext);
+}
 
 /*
- * lh_file_list walks the directory.  Raises if the root cannot be read; a
- * directory beneath it that cannot be read is reported as a problem.
+ * is_enough tells whether a walk that counts has counted all it wants to.
  */
-void
-lh_file_list(const LhDescriptor *root, const char *pattern, LhFileWatch *watch,
-			 LhListedFunction found, void *arg)
+static inline bool
+is_enough(const Walk *walk)
 {
-	Walk		walk = {.root = root, .watch = watch, .found = found, .arg = arg};
-	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "lakehouse directory",
-												ALLOCSET_DEFAULT_SIZES);
-	ListCell   *cell;
+	return walk->wanted > 0 && walk->counts->looked_at >= walk->wanted;
+}
 
-	walk.context = CurrentMemoryContext;
-	walk.names = split_pattern(pattern);
-	walk.any_depth = list_length(walk.names);
-	foreach(cell, walk.names)
+static void
+read_waiting(Walk *walk)
+{
+	while (walk->waiting != NIL && !is_enough(walk))
 	{
-		if (strcmp(lfirst(cell), "**") != 0)
-			continue;
-		walk.any_depth = foreach_current_index(cell);
-		walk.has_any_depth = true;
-		break;
-	}
-	LH_FAULT("scan");
-	walk.waiting = list_make1(pstrdup(""));
-	while (walk.waiting != NIL)
-	{
-		char	   *directory = llast(walk.waiting);
-		MemoryContext oldcontext = MemoryContextSwitchTo(batch);
+		Waiting    *directory = llast(walk->waiting);
+		MemoryContext oldcontext = MemoryContextSwitchTo(walk->batch);
 
-		walk.waiting = list_delete_last(walk.waiting);
-		read_directory(&walk, directory);
+		walk->waiting = list_delete_last(walk->waiting);
+		read_directory(walk, directory);
 		MemoryContextSwitchTo(oldcontext);
-		MemoryContextReset(batch);
+		MemoryContextReset(walk->batch);
 		pfree(directory);
 	}
-	MemoryContextDelete(batch);
-}
-
-/*
- * lh_file_pattern_check raises for a path that cannot be a pattern.
- */
-void
-lh_file_pattern_check(const char *pattern)
-{
-	const char *problem = NULL;
-	List	   *names;
-	ListCell   *cell;
-
-	if (pattern[0] == '/')
-		problem = "The path begins with a slash.";
-	else if (strlen(pattern) >= MAXPGPATH)
-		problem = "The path is too long.";
-	names = split_pattern(pattern);
-	foreach(cell, names)
-	{
-		const char *name = lfirst(cell);
-
-		if (problem != NULL)
-			break;
-		if (name[0] == '\0')
-			problem = "The path contains an empty name.";
-		else if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-			problem = "The path contains \".\" or \"..\".";
-		else if (strcmp(name, "**") != 0 && strstr(name, "**") != NULL)
-			problem = "\"**\" stands for directories and must be a name of its own.";
-		else if (strcmp(name, "**") == 0 && cell == list_tail(names))
-			problem = "\"**\" stands for directories; the path names no file.";
-	}
-	if (problem != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid path \"%s\"", pattern),
-				 errdetail("%s", problem),
-				 errhint("A path is a pattern beneath the server's directory, for example \"orders/*.csv\" or \"**/*.json\".")));
-}
-
-static List *
-split_pattern(const char *pattern)
-{
-	List	   *names = NIL;
-
-	for (;;)
-	{
-		const char *slash = strchr(pattern, '/');
-
-		names = lappend(names, slash ? pnstrdup(pattern, slash - pattern) : pstrdup(pattern));
-		if (slash == NULL)
-			return names;
-		pattern = slash + 1;
-	}
-}
-
-static int
-depth_of(const char *directory)
-{
-	int			depth = directory[0] != '\0' ? 1 : 0;
-
-	for (; *directory != '\0'; directory++)
-		depth += (*directory == '/');
-	return depth;
 }
 
 static void
@@ -156,7 +204,60 @@ report_problem(Walk *walk, const char *path, int sqlstate, const char *problem)
 {
 	LhListed	listed = {.path = path, .problem = problem, .sqlstate = sqlstate};
 
-	walk->found(&listed, walk->arg);
+	if (walk->found != NULL)
+		walk->found(&listed, walk->arg);
+}
+
+/*
+ * report_unreadable notes a directory that cannot be read; the root must be.
+ */
+static void
+report_unreadable(Walk *walk, const char *path, int error)
+{
+	MemoryContext oldcontext;
+
+	errno = error;
+	if (path[0] == '\0')
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not read the server's directory: %m")));
+	/* gone meanwhile is no problem */
+	if (error == ENOENT || error == ENOTDIR || error == ELOOP)
+		return;
+	if (walk->counts->unreadable_count++ >= MAX_UNREADABLE)
+		return;
+	oldcontext = MemoryContextSwitchTo(walk->context);
+	walk->counts->unreadable = lappend(walk->counts->unreadable,
+									   psprintf("%s: %s", path, strerror(error)));
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
+ * open_place opens a directory to look into it; false if that is not possible.
+ */
+static bool
+open_place(Walk *walk, const Waiting *directory, Place *place)
+{
+	char		marker[NAME_MAX + 1];
+	struct stat status;
+
+	place->directory = directory;
+	place->again = false;
+	place->prefix = strlen(directory->path);
+	memcpy(place->path, directory->path, place->prefix);
+	if (place->prefix > 0)
+		place->path[place->prefix++] = '/';
+	place->descriptor = lh_subdirectory_open(walk->root, directory->path[0] ? directory->path : ".");
+	if (place->descriptor == NULL)
+	{
+		report_unreadable(walk, directory->path, errno);
+		return false;
+	}
+	place->marked = lh_file_filter_marking(walk->filter) != LH_MARKED_FOLDER ||
+		(lh_file_filter_marker(walk->filter, "", marker) &&
+		 fstatat(place->descriptor->fd, marker, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+		 S_ISREG(status.st_mode));
+	return true;
 }
 
 /* closes a directory stream when the walk ends, by an error too */
@@ -167,62 +268,65 @@ close_stream(void *arg)
 }
 
 /*
+ * open_stream makes a stream that is closed with the current context; NULL with
+ * errno set if that fails.
+ */
+static DIR *
+open_stream(const LhDescriptor *descriptor)
+{
+	MemoryContextCallback *release = palloc0(sizeof(MemoryContextCallback));
+	int			fd = fcntl(descriptor->fd, F_DUPFD_CLOEXEC, 0);
+	DIR		   *stream = fd < 0 ? NULL : fdopendir(fd);
+
+	if (stream == NULL)
+	{
+		if (fd >= 0)
+			(void) close(fd);
+		return NULL;
+	}
+	release->func = close_stream;
+	release->arg = stream;
+	MemoryContextRegisterResetCallback(CurrentMemoryContext, release);
+	return stream;
+}
+
+/*
  * read_directory reports what matches in one directory and remembers its
  * subdirectories.  Allocates in the current context, which the caller resets.
  */
 static void
-read_directory(Walk *walk, const char *directory)
+read_directory(Walk *walk, const Waiting *directory)
 {
-	LhDescriptor *descriptor = lh_subdirectory_open(walk->root, directory[0] ? directory : ".");
-	MemoryContextCallback *release;
-	MemoryContext entry_context;
+	Place	   *place = palloc(sizeof(Place));
 	MemoryContext oldcontext;
-	DIR		   *stream = NULL;
+	DIR		   *stream;
 	struct dirent *entry;
 
+	if (!open_place(walk, directory, place))
+		return;
 	/* the watch first: what comes after the reading is then told */
-	if (descriptor != NULL && walk->watch != NULL)
-		lh_file_watch_add(walk->watch, descriptor);
-	if (descriptor != NULL)
-		stream = fdopendir(fcntl(descriptor->fd, F_DUPFD_CLOEXEC, 0));
+	if (walk->watch != NULL)
+		lh_file_watch_add(walk->watch, place->descriptor, directory->path);
+	stream = open_stream(place->descriptor);
 	if (stream == NULL)
 	{
-		if (directory[0] == '\0')
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not read the server's directory: %m")));
-		/* gone meanwhile is no problem */
-		if (errno != ENOENT && errno != ENOTDIR && errno != ELOOP)
-			report_problem(walk, directory,
-						   errno == EACCES ? ERRCODE_INSUFFICIENT_PRIVILEGE : ERRCODE_IO_ERROR,
-						   psprintf("could not read directory: %s", strerror(errno)));
+		report_unreadable(walk, directory->path, errno);
 		return;
 	}
-	release = palloc0(sizeof(MemoryContextCallback));
-	release->func = close_stream;
-	release->arg = stream;
-	MemoryContextRegisterResetCallback(CurrentMemoryContext, release);
-
-	entry_context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse directory entry",
-										  ALLOCSET_SMALL_SIZES);
-	oldcontext = MemoryContextSwitchTo(entry_context);
-	while ((entry = readdir(stream)) != NULL)
+	oldcontext = MemoryContextSwitchTo(walk->entry);
+	for (;;)
 	{
 		CHECK_FOR_INTERRUPTS();
-		judge_entry(walk, descriptor, directory, entry->d_name);
-		MemoryContextReset(entry_context);
+		errno = 0;
+		if ((entry = readdir(stream)) == NULL || is_enough(walk))
+			break;
+		judge_name(walk, place, entry->d_name, entry->d_type);
+		MemoryContextReset(walk->entry);
 	}
+	/* a listing that ends early must not look like a whole one */
+	if (entry == NULL && errno != 0)
+		report_unreadable(walk, directory->path, errno);
 	MemoryContextSwitchTo(oldcontext);
-}
-
-static bool
-is_ignored(const char *name)
-{
-	size_t		length = strlen(name);
-
-	return name[0] == '.' || name[0] == '_' ||
-		(length > 4 && strcmp(name + length - 4, ".tmp") == 0) ||
-		(length > 5 && strcmp(name + length - 5, ".part") == 0);
 }
 
 static const char *
@@ -240,111 +344,152 @@ describe_kind(mode_t mode)
 }
 
 /*
- * judge_entry reports one directory entry if it matches, and remembers it if
- * it is a directory in which something could match.
- */
-static void
-judge_entry(Walk *walk, LhDescriptor *descriptor, const char *directory, const char *name)
-{
-	char	   *path;
-	struct stat status;
-	int			depth = depth_of(directory);
-	int			last = list_length(walk->names) - 1;
-
-	if (is_ignored(name))
-		return;
-	path = directory[0] ? psprintf("%s/%s", directory, name) : pstrdup(name);
-	if (strlen(path) >= PATH_MAX)
-		return;
-	if (fstatat(descriptor->fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
-	{
-		if (errno != ENOENT)
-			report_problem(walk, path, ERRCODE_INSUFFICIENT_PRIVILEGE,
-						   psprintf("could not look at file: %s", strerror(errno)));
-		return;
-	}
-	if (S_ISDIR(status.st_mode))
-	{
-		bool		enter = depth >= walk->any_depth ||
-		(depth < last && fnmatch(list_nth(walk->names, depth), name, FNM_NOESCAPE) == 0);
-
-		if (enter && depth < MAX_DEPTH)
-		{
-			MemoryContext oldcontext = MemoryContextSwitchTo(walk->context);
-
-			walk->waiting = lappend(walk->waiting, pstrdup(path));
-			MemoryContextSwitchTo(oldcontext);
-			return;
-		}
-	}
-	if (!match_path(walk->names, 0, path))
-		return;
-	if (S_ISREG(status.st_mode))
-	{
-		LhListed	listed = {.path = path, .size = status.st_size,
-		.mtime_ns = lh_file_mtime_ns(&status)};
-
-		walk->found(&listed, walk->arg);
-	}
-	else
-		report_problem(walk, path, ERRCODE_WRONG_OBJECT_TYPE, describe_kind(status.st_mode));
-}
-
-/*
- * match_path matches a path against the names of the pattern from "from" on.
+ * has_marker tells whether a file that matches is complete, as far as markers
+ * say so.  To be asked before size and time are: what comes after the marker is
+ * the file as it is to be.
  */
 static bool
-match_path(const List *names, int from, const char *path)
+has_marker(Walk *walk, const Place *place, const char *name)
 {
-	const char *name;
-	const char *slash = strchr(path, '/');
-	char	   *step;
+	char		marker[NAME_MAX + 1];
+	struct stat status;
 
-	if (from == list_length(names))
-		return false;
-	name = list_nth(names, from);
-	if (strcmp(name, "**") == 0)
-	{
-		/* no directory at all, or this one and perhaps more */
-		return match_path(names, from + 1, path) ||
-			(slash != NULL && match_path(names, from, slash + 1));
-	}
-	step = slash ? pnstrdup(path, slash - path) : pstrdup(path);
-	if (fnmatch(name, step, FNM_NOESCAPE) != 0)
-		return false;
-	return slash ? match_path(names, from + 1, slash + 1) : from == list_length(names) - 1;
-}
-
-bool
-lh_file_pattern_matches(const char *pattern, const char *path)
-{
-	return match_path(split_pattern(pattern), 0, path);
+	if (lh_file_filter_marking(walk->filter) != LH_MARKED_FILE)
+		return place->marked;
+	return lh_file_filter_marker(walk->filter, name, marker) &&
+		fstatat(place->descriptor->fd, marker, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+		S_ISREG(status.st_mode);
 }
 
 /*
- * lh_file_pattern_reaches follows the pattern into the directory, "" being the
- * root.
+ * enter_directory remembers a subdirectory in which something could match;
+ * false if nothing can.
  */
-bool
-lh_file_pattern_reaches(const char *pattern, const char *directory)
+static bool
+enter_directory(Walk *walk, Place *place, const char *name)
 {
-	List	   *names = split_pattern(pattern);
-	int			depth = 0;
+	const Waiting *directory = place->directory;
+	LhFilterState state = lh_file_filter_enter(walk->filter, directory->state, name);
 
-	while (directory[0] != '\0')
-	{
-		char	   *step = pnstrdup(directory, strcspn(directory, "/"));
-		const char *name = list_nth(names, depth);
-
-		if (is_ignored(step))
-			return false;
-		if (strcmp(name, "**") == 0)
-			return true;
-		/* the last name is that of a file */
-		if (++depth == list_length(names) || fnmatch(name, step, FNM_NOESCAPE) != 0)
-			return false;
-		directory += strlen(step);
-		directory += strspn(directory, "/");
-	}
+	if (state == 0 || directory->depth >= MAX_DEPTH)
+		return false;
+	if (!directory->flat)
+		add_waiting(walk, place->path, state, directory->depth + 1, false);
 	return true;
+}
+
+/*
+ * complete_path makes place->path that of a name in the directory; false if it
+ * is too long for any path.
+ */
+static bool
+complete_path(Place *place, const char *name)
+{
+	size_t		length = strlen(name);
+
+	if (place->prefix + length >= PATH_MAX)
+		return false;
+	memcpy(place->path + place->prefix, name, length + 1);
+	return true;
+}
+
+/*
+ * look_at asks for size and time of a name; *status is then valid if true is
+ * returned.
+ */
+static bool
+look_at(Walk *walk, Place *place, const char *name, struct stat *status)
+{
+	walk->counts->looked_at++;
+	if (fstatat(place->descriptor->fd, name, status, AT_SYMLINK_NOFOLLOW) == 0)
+		return true;
+	if (errno != ENOENT)
+		report_problem(walk, place->path, ERRCODE_INSUFFICIENT_PRIVILEGE,
+					   psprintf("could not look at file: %s", strerror(errno)));
+	return false;
+}
+
+static void
+report_match(Walk *walk, const Place *place, const struct stat *status)
+{
+	LhListed	listed = {.path = place->path, .size = status->st_size,
+	.mtime_ns = lh_file_mtime_ns(status)};
+
+	if (!S_ISREG(status->st_mode))
+		report_problem(walk, place->path, ERRCODE_WRONG_OBJECT_TYPE, describe_kind(status->st_mode));
+	else if (lh_file_filter_wants_time(walk->filter, listed.mtime_ns))
+		walk->found(&listed, walk->arg);
+}
+
+/*
+ * judge_name reports one name if it matches, and remembers it if it is a
+ * directory in which something could match.  "type" is what the directory says
+ * of its kind.
+ */
+static void
+judge_name(Walk *walk, Place *place, const char *name, unsigned char type)
+{
+	bool		matches;
+	bool		marked;
+	struct stat status;
+
+	if (name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0')))
+		return;
+	if (lh_file_filter_ignores(walk->filter, name) || !complete_path(place, name))
+		return;
+	if (type == DT_DIR && enter_directory(walk, place, name))
+		return;
+	matches = lh_file_filter_matches(walk->filter, place->directory->state, name);
+	if (!matches && type != DT_UNKNOWN)
+		return;
+	if (walk->wanted > 0 && type != DT_UNKNOWN)
+	{
+		walk->counts->looked_at++;
+		return;
+	}
+	marked = !matches || has_marker(walk, place, name);
+	if (!marked && type == DT_REG)
+	{
+		walk->counts->unmarked++;
+		return;
+	}
+	if (!look_at(walk, place, name, &status))
+		return;
+	if (type == DT_UNKNOWN && S_ISDIR(status.st_mode) && enter_directory(walk, place, name))
+		return;
+	if (!matches || walk->wanted > 0)
+		return;
+	if (!marked && S_ISREG(status.st_mode))
+		walk->counts->unmarked++;
+	else
+		report_match(walk, place, &status);
+}
+
+/*
+ * judge_told does the same for a name of which an event came.
+ */
+static void
+judge_told(Walk *walk, Place *place, const LhTold *told)
+{
+	char		name[NAME_MAX + 1];
+	struct stat status;
+
+	if (lh_file_filter_is_marker(walk->filter, told->name))
+	{
+		/* of one file, or of any number in this directory */
+		if (lh_file_filter_marked(walk->filter, told->name, name))
+			judge_name(walk, place, name, DT_UNKNOWN);
+		else if (!place->again)
+			add_waiting(walk, place->directory->path, place->directory->state,
+						place->directory->depth, true);
+		place->again = true;
+		return;
+	}
+	/* a file that is being made is told of again when it is closed; a link to one
+	 * that was there is not */
+	if (told->kind == LH_TOLD_CREATED &&
+		(fstatat(place->descriptor->fd, told->name, &status, AT_SYMLINK_NOFOLLOW) < 0 ||
+		 (S_ISREG(status.st_mode) && status.st_nlink < 2)))
+		return;
+	judge_name(walk, place, told->name, DT_UNKNOWN);
 }

@@ -1,11 +1,15 @@
 /*
  * file_list.h
- *	  The files beneath a directory that match a pattern.
+ *	  The files beneath a directory that a source wants.
  */
 #ifndef LH_FILE_LIST_H
 #define LH_FILE_LIST_H
 
+#include "nodes/pg_list.h"
+
+#include "source/file_filter.h"
 #include "source/file_open.h"
+#include "source/file_watch.h"
 
 /* One thing whose name matches. */
 typedef struct LhListed
@@ -17,25 +21,33 @@ typedef struct LhListed
 	int			sqlstate;		/* of the problem */
 } LhListed;
 
+/* "listed" and what it points to is valid during the call only */
 typedef void (*LhListedFunction) (const LhListed *listed, void *arg);
 
-struct LhFileWatch;
+/* What came of a walk. */
+typedef struct LhListCounts
+{
+	int64		looked_at;		/* names whose size and time were asked for */
+	int64		unmarked;		/* files that wait for their marker */
+	int			unreadable_count;	/* directories that could not be read */
+	List	   *unreadable;		/* some of them, as "path: reason" */
+} LhListCounts;
 
 /*
- * Calls "found" for each match, in no order, and lets "watch" (may be NULL)
- * watch each directory that was read.  Pattern: names separated by "/",
- * with * ? [] inside a name, and ** for any number of directories.
+ * Calls "found" for each file, in no order, and lets "watch" (may be NULL)
+ * watch each directory that was read.  Counts are added to *counts; texts in it
+ * are made in the current context.  Raises if the root cannot be read.
  */
-extern void lh_file_list(const LhDescriptor *root, const char *pattern,
-						 struct LhFileWatch *watch, LhListedFunction found, void *arg);
+extern void lh_file_list(const LhDescriptor *root, const LhFileFilter *filter, LhFileWatch *watch,
+						 LhListedFunction found, void *arg, LhListCounts *counts);
 
-/* raises 22023 for a pattern that leaves the directory or names nothing */
-extern void lh_file_pattern_check(const char *pattern);
+/* the same for what the watch was told of and nothing else */
+extern void lh_file_list_told(const LhDescriptor *root, const LhFileFilter *filter,
+							  LhFileWatch *watch, LhListedFunction found, void *arg,
+							  LhListCounts *counts);
 
-/* does a path beneath the directory match, whatever its names begin with? */
-extern bool lh_file_pattern_matches(const char *pattern, const char *path);
-
-/* could the pattern list something in the directory, or beneath it? */
-extern bool lh_file_pattern_reaches(const char *pattern, const char *directory);
+/* are there so many names that match?  Asks for no size and no time. */
+extern bool lh_file_list_reaches(const LhDescriptor *root, const LhFileFilter *filter,
+								 int64 number);
 
 #endif							/* LH_FILE_LIST_H */
