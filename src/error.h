@@ -12,6 +12,8 @@
 typedef struct LhError
 {
 	int			sqlstate;		/* as made by MAKE_SQLSTATE; 0 = no error */
+	bool		stored;			/* the record is stored all the same: set by the
+								 * writer to false, by a "fill" that succeeds to true */
 	char		message[512];	/* primary message, one line, UTF-8 or server
 								 * encoding safe (no raw input bytes) */
 } LhError;

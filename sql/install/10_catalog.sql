@@ -186,7 +186,7 @@ CREATE TABLE lakehouse.reject (
     message       text NOT NULL,
     column_name   text,
     rejected_at   timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
-    state         text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'dropped', 'resolved')),
+    state         text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'dropped', 'resolved', 'stored')),
     replayed_at   timestamptz,                -- last replay
     replayed_load bigint                      -- resolved: the load that stored the record
 );

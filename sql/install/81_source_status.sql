@@ -201,7 +201,7 @@ COMMENT ON COLUMN lakehouse.reject_status.sqlstate IS 'SQLSTATE of the reason';
 COMMENT ON COLUMN lakehouse.reject_status.message IS 'the reason; NULL for roles that do not have the rights of the owner';
 COMMENT ON COLUMN lakehouse.reject_status.column_name IS 'column that it concerns, if any';
 COMMENT ON COLUMN lakehouse.reject_status.rejected_at IS 'when';
-COMMENT ON COLUMN lakehouse.reject_status.state IS 'open (waits for replay_rejects), dropped (by the mode dropmalformed of the source; replayed only by number) or resolved (replayed; stored by load replayed_load)';
+COMMENT ON COLUMN lakehouse.reject_status.state IS 'open (waits for replay_rejects), dropped (by the mode dropmalformed of the source; replayed only by number), stored (the record is a row with its text in the column for corrupt records, counted as a row and not as a reject; never replayed) or resolved (replayed; stored by load replayed_load)';
 COMMENT ON COLUMN lakehouse.reject_status.raw_cut IS 'whether raw is only the beginning of the record, which then cannot be replayed';
 COMMENT ON COLUMN lakehouse.reject_status.replayed_at IS 'when it was last replayed';
 COMMENT ON COLUMN lakehouse.reject_status.replayed_load IS 'load that stored the record in the end';

@@ -71,6 +71,8 @@ open_writer(FileBatch *batch)
 	memcpy(batch->fillable, lh_writer_fillable(batch->writer), sizeof(bool) * tupdesc->natts);
 	batch->metadata = lh_file_metadata_parse(options, tupdesc, batch->fillable);
 	batch->schema = lh_file_schema_parse(options, tupdesc, batch->fillable);
+	if (!batch->ingest->limit.failfast && batch->ingest->limit.use == LH_REJECT_OPEN)
+		lh_file_schema_keep_corrupt(batch->schema);
 }
 
 /*

@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
+#include "bronze/corrupt_record.h"
 #include "bronze/file_schema.h"
 #include "bronze/partition_path.h"
 #include "bronze/schema_hint.h"
@@ -26,7 +27,7 @@
 #define NAMES_SHOWN 10
 
 const char *const lh_file_schema_options[] = {"schema_evolution_mode", "rescued_data_column",
-"reader_case_sensitive", "schema_hints", "max_columns", "partition_columns", NULL};
+"reader_case_sensitive", "schema_hints", "max_columns", "partition_columns", LH_CORRUPT_OPTION, NULL};
 
 typedef enum Mode
 {
@@ -71,6 +72,8 @@ struct LhFileSchema
 	LhGuessOptions guess;
 	int			partition_count;
 	Partition  *partitions;
+	LhCorruptRecord *corrupt;	/* or NULL */
+	bool		keep_corrupt;	/* and it is to be filled */
 
 	/* of the file */
 	const char *path;
@@ -149,6 +152,7 @@ lh_file_schema_parse(Jsonb *options, TupleDesc tupdesc, bool *fillable)
 		schema->columns += !TupleDescAttr(tupdesc, i)->attisdropped;
 	find_rescued(schema, options, fillable);
 	find_partitions(schema, options, fillable);
+	schema->corrupt = lh_corrupt_parse(options, tupdesc, fillable);
 
 	schema->sink.rescue = schema->rescued >= 0;
 	schema->sink.unknown = schema->rescued >= 0 || schema->mode == MODE_ADD ||
@@ -242,6 +246,12 @@ bool
 lh_file_schema_adds(const LhFileSchema *schema)
 {
 	return schema->mode == MODE_ADD;
+}
+
+void
+lh_file_schema_keep_corrupt(LhFileSchema *schema)
+{
+	schema->keep_corrupt = schema->corrupt != NULL;
 }
 
 /* -------------------------------------------------------------- a file */
@@ -517,7 +527,12 @@ fill_with_ours(void *arg, int i, Datum *values, bool *nulls, LhError *error, con
 
 	schema->count = 0;
 	if (!schema->inner->fill(schema->inner->reader, i, values, nulls, error, column))
-		return false;
+	{
+		if (!schema->keep_corrupt ||
+			!lh_corrupt_store(schema->corrupt, schema->inner, i, values, nulls, error))
+			return false;
+		schema->count = 0;
+	}
 	for (int n = 0; n < schema->partition_count; n++)
 	{
 		const Partition *partition = &schema->partitions[n];
@@ -544,7 +559,7 @@ place_of_inner(void *arg, int i, LhPlace *place)
 const LhRecords *
 lh_file_schema_wrap(LhFileSchema *schema, const LhRecords *inner)
 {
-	if (schema->rescued < 0 && schema->partition_count == 0)
+	if (schema->rescued < 0 && schema->partition_count == 0 && !schema->keep_corrupt)
 		return inner;
 	schema->inner = inner;
 	schema->outer.count = inner->count;

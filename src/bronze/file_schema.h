@@ -2,7 +2,8 @@
  * file_schema.h
  *	  How the fields of files and the columns of the target go together: options
  *	  schema_evolution_mode, rescued_data_column, reader_case_sensitive,
- *	  schema_hints, max_columns and partition_columns.
+ *	  schema_hints, max_columns, partition_columns and
+ *	  column_name_of_corrupt_record.
  */
 #ifndef LH_FILE_SCHEMA_H
 #define LH_FILE_SCHEMA_H
@@ -47,6 +48,10 @@ extern LhFieldSink *lh_file_schema_begin(LhFileSchema *schema, const char *path)
 
 /* makes records that fill our columns too; valid as long as "inner" */
 extern const LhRecords *lh_file_schema_wrap(LhFileSchema *schema, const LhRecords *inner);
+
+/* from now on, records that cannot be read become rows where the target has a column
+ * for their text: see corrupt_record.h */
+extern void lh_file_schema_keep_corrupt(LhFileSchema *schema);
 
 /* does a value that does not convert go to the column for rescued data? */
 extern bool lh_file_schema_rescues(const LhFileSchema *schema);

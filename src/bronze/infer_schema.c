@@ -25,6 +25,7 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "bronze/corrupt_record.h"
 #include "bronze/file_ingest.h"
 #include "bronze/file_metadata.h"
 #include "bronze/file_options.h"
@@ -646,6 +647,8 @@ lh_schema_create_table(const char *schema, const char *name, Oid server,
 	lh_file_metadata_list(options, append_metadata, pair);
 	if (rescued != NULL && sample.fixed == NULL)
 		append_column(&sql, &names, rescued, "jsonb");
+	if (lh_options_text(options, LH_CORRUPT_OPTION, "")[0] != '\0')
+		append_column(&sql, &names, lh_options_text(options, LH_CORRUPT_OPTION, NULL), "text");
 	appendStringInfoString(&sql, "\n)");
 	SPI_connect();
 	if (SPI_execute(sql.data, false, 0) != SPI_OK_UTILITY)

@@ -23,7 +23,7 @@
 #define REJECTS_A_STATEMENT 1000
 
 /* columns that differ between the rejects of one load */
-#define REJECT_COLUMNS 11
+#define REJECT_COLUMNS 12
 
 typedef struct Reject
 {
@@ -38,6 +38,7 @@ typedef struct Reject
 	int			sqlstate;
 	char	   *message;
 	char	   *column;
+	bool		stored;			/* the record became a row all the same */
 } Reject;
 
 struct LhRejects
@@ -50,6 +51,7 @@ struct LhRejects
 	bool		has_first;
 	LhFirstReject first;
 	int			count;
+	int			stored;			/* of these */
 	int			capacity;
 	Reject	   *items;
 };
@@ -134,6 +136,8 @@ lh_rejects_add(LhRejects *rejects, const LhPlace *place, const LhReason *reason)
 	item->sqlstate = reason->sqlstate;
 	item->message = pstrdup(reason->message);
 	item->column = reason->column ? pstrdup(reason->column) : NULL;
+	item->stored = reason->stored;
+	rejects->stored += item->stored;
 	MemoryContextSwitchTo(oldcontext);
 }
 
@@ -141,6 +145,12 @@ int
 lh_rejects_mark(const LhRejects *rejects)
 {
 	return rejects->count;
+}
+
+int
+lh_rejects_stored(const LhRejects *rejects)
+{
+	return rejects->stored;
 }
 
 /*
@@ -153,6 +163,7 @@ lh_rejects_back_to(LhRejects *rejects, int mark)
 	{
 		Reject	   *item = &rejects->items[--rejects->count];
 
+		rejects->stored -= item->stored;
 		if (item->topic)
 			pfree(item->topic);
 		if (item->raw)
@@ -177,6 +188,7 @@ lh_rejects_flush(LhRejects *rejects)
 		 first += REJECTS_A_STATEMENT)
 		insert_slice(rejects, first, Min(REJECTS_A_STATEMENT, rejects->count - first));
 	rejects->count = 0;
+	rejects->stored = 0;
 	rejects->capacity = 0;
 	rejects->items = NULL;
 	MemoryContextReset(rejects->context);
@@ -231,10 +243,10 @@ static void
 insert_slice(LhRejects *rejects, int first, int count)
 {
 	static const Oid column_types[REJECT_COLUMNS] = {INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID,
-		BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID};
+		BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, BOOLOID};
 	static const Oid types[] = {INT4OID, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
 		INT4ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-	BOOLARRAYOID, TEXTOID};
+	BOOLARRAYOID, BOOLARRAYOID, TEXTOID};
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse reject slice",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext oldcontext = MemoryContextSwitchTo(context);
@@ -268,6 +280,7 @@ insert_slice(LhRejects *rejects, int first, int count)
 		values[8][i] = CStringGetTextDatum(item->message);
 		values[9][i] = text_or_null(item->column, &nulls[9][i]);
 		values[10][i] = BoolGetDatum(item->raw_cut);
+		values[11][i] = BoolGetDatum(item->stored);
 	}
 	memset(argument_nulls, ' ', sizeof(argument_nulls));
 	arguments[0] = Int32GetDatum(rejects->source_id);
@@ -283,10 +296,12 @@ insert_slice(LhRejects *rejects, int first, int count)
 	lh_catalog_run("INSERT INTO lakehouse.reject (source_id, load_id, file_id, line, byte_offset, topic,"
 				   " \"partition\", \"offset\", raw, stage, sqlstate, message, column_name,"
 				   " raw_cut, state)"
-				   " SELECT $1, $2, $3, r.*, $15 FROM ROWS FROM (pg_catalog.unnest($4), pg_catalog.unnest($5),"
+				   " SELECT $1, $2, $3, line, byte_offset, topic, part, off, raw, stage, sqlstate, message, column_name,"
+				   " raw_cut, CASE WHEN stored THEN 'stored' ELSE $16 END FROM ROWS FROM (pg_catalog.unnest($4), pg_catalog.unnest($5),"
 				   " pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9),"
 				   " pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13),"
-				   " pg_catalog.unnest($14)) r",
+				   " pg_catalog.unnest($14), pg_catalog.unnest($15)) r (line, byte_offset, topic, part, off, raw, stage,"
+				   " sqlstate, message, column_name, raw_cut, stored)",
 				   4 + REJECT_COLUMNS, types, arguments, argument_nulls);
 	lh_catalog_end(&catalog);
 	MemoryContextSwitchTo(oldcontext);

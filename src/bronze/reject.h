@@ -19,6 +19,7 @@ typedef struct LhReason
 	int			sqlstate;
 	const char *message;
 	const char *column;			/* NULL = concerns no single column */
+	bool		stored;			/* the record became a row all the same */
 } LhReason;
 
 /* What becomes of the rejects of a load. */
@@ -48,6 +49,9 @@ extern void lh_rejects_add(LhRejects *rejects, const LhPlace *place, const LhRea
 /* how many wait to be written; a failed attempt goes back to where it began */
 extern int	lh_rejects_mark(const LhRejects *rejects);
 extern void lh_rejects_back_to(LhRejects *rejects, int mark);
+
+/* how many of those waiting are of records that became rows all the same */
+extern int	lh_rejects_stored(const LhRejects *rejects);
 extern void lh_rejects_flush(LhRejects *rejects);
 
 /* the first one flushed since lh_rejects_begin_load, or NULL */

@@ -71,7 +71,9 @@ lh_reject_limit_check(const LhRejectLimit *limit, const char *path,
 				 errmsg("file \"%s\", line " INT64_FORMAT ": %s", path, first->line, first->message),
 				 errhint("With the mode \"permissive\" such records become rejects.")));
 	counts.rows += loaded->rows;
-	counts.rejected += loaded->rejected;
+	/* bad ones, whether they became rows or not */
+	counts.rejected += loaded->rejected + counts.corrupt;
+	counts.rows -= counts.corrupt;
 	if (limit->max_rejects >= 0 && counts.rejected > limit->max_rejects)
 		ereport(ERROR,
 				(errcode(ERRCODE_BAD_COPY_FILE_FORMAT),

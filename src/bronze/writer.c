@@ -137,6 +137,7 @@ lh_writer_begin_load(LhWriter *writer, int64 load_id, int64 file_id)
 	writer->counts.rows = 0;
 	writer->counts.rejected = 0;
 	writer->counts.rescued = 0;
+	writer->counts.corrupt = 0;
 	lh_rejects_begin_load(writer->rejects, load_id, file_id);
 }
 
@@ -160,7 +161,8 @@ lh_writer_write(LhWriter *writer, const LhRecords *records)
 		writer->session->stored = writer->session->rescued = 0;
 	}
 	LH_FAULT("after-insert");
-	writer->counts.rejected += lh_rejects_mark(writer->rejects);
+	writer->counts.rejected += lh_rejects_mark(writer->rejects) - lh_rejects_stored(writer->rejects);
+	writer->counts.corrupt += lh_rejects_stored(writer->rejects);
 	lh_rejects_flush(writer->rejects);
 }
 

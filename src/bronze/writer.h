@@ -16,6 +16,7 @@ typedef struct LhWriteCounts
 	int64		rows;			/* stored */
 	int64		rejected;		/* kept as rejects */
 	int64		rescued;		/* stored, with something in the column for rescued data */
+	int64		corrupt;		/* of the rows: those of records that could not be read */
 } LhWriteCounts;
 
 /*

@@ -204,11 +204,29 @@ reject_record(LhWriter *writer, const LhRecords *records, int i,
 		.stage = stage,
 		.sqlstate = error->sqlstate,
 		.message = error->message,
-		.column = column
+		.column = column,
+		.stored = error->stored
 	};
 
 	records->place(records->reader, i, &place);
 	lh_rejects_add(writer->rejects, &place, &reason);
+}
+
+/*
+ * accepts_nulls tells whether the row of a record that could not be read can be
+ * stored; if a trigger may still fill columns, the executor judges.
+ */
+static bool
+accepts_nulls(LhWriter *writer, const bool *nulls)
+{
+	TriggerDesc *triggers = writer->session->root->ri_TrigDesc;
+
+	if (triggers != NULL && triggers->trig_insert_before_row)
+		return true;
+	for (int n = 0; n < writer->not_null_count; n++)
+		if (nulls[writer->not_null[n]])
+			return false;
+	return true;
 }
 
 /*
@@ -227,10 +245,14 @@ fill_row(LhWriter *writer, const LhRecords *records, int i, Datum *values, bool 
 	memcpy(nulls, session->nulls, sizeof(bool) * natts);
 	session->phase = PHASE_CONVERT;
 	session->column = NULL;
-	if (!records->fill(records->reader, i, values, nulls, &error, &session->column))
+	error.stored = false;
+	if (!records->fill(records->reader, i, values, nulls, &error, &session->column) ||
+		unlikely(error.stored))
 	{
+		error.stored &= accepts_nulls(writer, nulls);
 		reject_record(writer, records, i, session->column ? "convert" : "parse", &error, session->column);
-		return false;
+		if (!error.stored)
+			return false;
 	}
 	session->phase = PHASE_STORE;
 	rescued = writer->rescued_column > 0 && !nulls[writer->rescued_column - 1];

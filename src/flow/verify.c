@@ -82,7 +82,7 @@ static const char file_check[] =
 "  CROSS JOIN LATERAL ("
 "       SELECT pg_catalog.count(*) AS rejects, pg_catalog.count(replayed_load) AS resolved"
 "         FROM lakehouse.reject"
-"        WHERE file_id OPERATOR(pg_catalog.=) f.file_id) r"
+"        WHERE file_id OPERATOR(pg_catalog.=) f.file_id AND state OPERATOR(pg_catalog.<>) 'stored') r"
 " WHERE pg_catalog.pg_has_role($1, s.owner::pg_catalog.oid, 'USAGE')"
 "   AND f.state OPERATOR(pg_catalog.=) ANY (ARRAY['loaded', 'loading', 'changed', 'superseded'])"
 " ORDER BY 1";
