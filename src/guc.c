@@ -19,7 +19,8 @@ char	   *lh_allowed_directories = NULL;
 int			lh_batch_bytes = 64 * 1024;
 int			lh_batch_files = 1000;
 int			lh_batch_rows = 1000000;
-int			lh_kafka_linger_ms = 20;
+int			lh_kafka_linger_ms = 10;
+int			lh_kafka_read_ahead = 16 * 1024;
 int			lh_kafka_refresh_interval = 10000;
 int			lh_launcher_naptime = 5000;
 int			lh_max_decompression_ratio = 1000;
@@ -82,8 +83,12 @@ lh_guc_init(void)
 #endif
 	DefineCustomIntVariable("lakehouse.kafka_linger_ms",
 							"Time that a Kafka record may wait for others to share its commit.",
-							NULL, &lh_kafka_linger_ms, 20, 0, 60000,
+							NULL, &lh_kafka_linger_ms, 10, 0, 60000,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("lakehouse.kafka_read_ahead",
+							"Bytes of Kafka records that one reader may hold before they are stored.",
+							NULL, &lh_kafka_read_ahead, 16 * 1024, 1024, 1024 * 1024,
+							PGC_SUSET, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("lakehouse.kafka_refresh_interval",
 							"Time between two looks of a continuous Kafka source for new partitions.",
 							NULL, &lh_kafka_refresh_interval, 10000, 100, INT_MAX,

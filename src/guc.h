@@ -10,6 +10,7 @@ extern int	lh_batch_bytes;		/* kB: a worker commits after this much input */
 extern int	lh_batch_files;		/* a worker commits after this many files */
 extern int	lh_batch_rows;		/* a worker commits after this many records */
 extern int	lh_kafka_linger_ms; /* a Kafka record may wait so long for others */
+extern int	lh_kafka_read_ahead;	/* kB of records that one reader may hold */
 extern int	lh_kafka_refresh_interval;	/* ms between looks for new partitions */
 extern int	lh_launcher_naptime;	/* ms between looks for new databases */
 extern int	lh_max_decompression_ratio; /* of a compressed file; 0 = any */

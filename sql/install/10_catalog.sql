@@ -37,7 +37,8 @@ CREATE TABLE lakehouse.source_state (
     clean_failures integer NOT NULL DEFAULT 0, -- of its clean-up as a whole, in a row
     clean_sqlstate text,
     clean_error    text,
-    clean_retry_at timestamptz
+    clean_retry_at timestamptz,
+    publish_error text                        -- kafka: why the group could not be told positions
 );
 
 CREATE SEQUENCE lakehouse.file_id_seq;
@@ -155,17 +156,40 @@ CREATE TABLE lakehouse.kafka_offset (
     "partition"    integer NOT NULL,
     next_offset    bigint NOT NULL,           -- the next offset to read
     end_offset     bigint,                    -- end of the partition when last looked (last stable offset)
+    high_offset    bigint,                    -- its end with transactions that are not finished
     low_offset     bigint,                    -- oldest offset the broker still had
     last_offset    bigint,                    -- last record loaded, to recognise a recreated topic
     last_timestamp bigint,                    -- its Kafka timestamp (milliseconds)
     last_hash      bigint,                    -- and a hash of its key and value
     rows           bigint NOT NULL DEFAULT 0,
     rejected       bigint NOT NULL DEFAULT 0,
+    bytes          bigint NOT NULL DEFAULT 0, -- keys and values
+    row_rate       float8 NOT NULL DEFAULT 0, -- a second, as of "updated"
+    byte_rate      float8 NOT NULL DEFAULT 0,
+    last_fetch     timestamptz,               -- when a record, or the end of the partition, came last
+    caught_up      timestamptz,               -- when nothing was known to be left
     sqlstate       text,                      -- set while the partition is stopped
     error          text,
+    since          timestamptz,               -- when it stopped
     updated        timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     PRIMARY KEY (source_id, topic, "partition")
 );
+
+-- Ranges of a topic that a source went past without reading them, because they
+-- were not there any more.
+CREATE SEQUENCE lakehouse.kafka_loss_id_seq;
+CREATE TABLE lakehouse.kafka_loss (
+    loss_id        bigint PRIMARY KEY DEFAULT pg_catalog.nextval('lakehouse.kafka_loss_id_seq'),
+    source_id      integer NOT NULL,
+    topic          text NOT NULL,
+    "partition"    integer NOT NULL,
+    first_offset   bigint NOT NULL,
+    next_offset    bigint NOT NULL,
+    resumed_offset bigint NOT NULL,           -- where reading went on
+    reason         text NOT NULL,
+    found          timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
+);
+CREATE INDEX ON lakehouse.kafka_loss (source_id);
 
 CREATE SEQUENCE lakehouse.reject_id_seq;
 CREATE TABLE lakehouse.reject (

@@ -9,9 +9,10 @@ SELECT s.source_id, s.name, s.owner, s.server, s.kind,
        CASE WHEN s.paused IS NOT NULL THEN 'paused'
             WHEN o.obstacle IS NOT NULL THEN 'blocked'
             WHEN t.failures OPERATOR(pg_catalog.>) 0 THEN 'failing'
+            WHEN k.stopped_partitions OPERATOR(pg_catalog.>) 0 THEN 'stopped'
             WHEN f.waiting_files OPERATOR(pg_catalog.>) 0 OR k.waiting_messages OPERATOR(pg_catalog.>) 0 THEN 'waiting'
             ELSE 'idle' END AS state,
-       COALESCE(s.paused, o.obstacle, t.error) AS reason,
+       COALESCE(s.paused, o.obstacle, t.error, k.stopped) AS reason,
        f.waiting_files, f.waiting_bytes, f.failed_files, f.changed_files, f.skipped_files,
        k.waiting_messages, k.stopped_partitions,
        COALESCE(f.rows, k.rows, 0::pg_catalog.numeric) AS rows,
@@ -52,7 +53,7 @@ SELECT s.source_id, s.name, s.owner, s.server, s.kind,
     ON s.kind OPERATOR(pg_catalog.=) 'files'
   LEFT JOIN LATERAL (SELECT
          COALESCE(pg_catalog.sum(GREATEST(end_offset OPERATOR(pg_catalog.-) next_offset, 0)), 0) AS waiting_messages,
-         pg_catalog.count(sqlstate) AS stopped_partitions,
+         pg_catalog.count(sqlstate) AS stopped_partitions, pg_catalog.min(error) AS stopped,
          COALESCE(pg_catalog.sum(rows), 0) AS rows, COALESCE(pg_catalog.sum(rejected), 0) AS rejected
          FROM lakehouse.kafka_offset WHERE source_id OPERATOR(pg_catalog.=) s.source_id) k
     ON s.kind OPERATOR(pg_catalog.=) 'kafka'
@@ -74,8 +75,8 @@ COMMENT ON COLUMN lakehouse.source_status.format IS 'csv or json; NULL for Kafka
 COMMENT ON COLUMN lakehouse.source_status.path IS 'pattern beneath the directory of the server; NULL for Kafka';
 COMMENT ON COLUMN lakehouse.source_status.topics IS 'topics; NULL for files';
 COMMENT ON COLUMN lakehouse.source_status.trigger IS 'available_now or continuous';
-COMMENT ON COLUMN lakehouse.source_status.state IS 'paused (by pause_source), blocked (something it needs is gone, or another database), failing (the last attempt failed), waiting (there is something to load) or idle';
-COMMENT ON COLUMN lakehouse.source_status.reason IS 'why it is paused, blocked or failing; otherwise NULL';
+COMMENT ON COLUMN lakehouse.source_status.state IS 'paused (by pause_source), blocked (something it needs is gone, or another database), failing (the last attempt failed), stopped (partitions of a Kafka source cannot be read, the others go on: see kafka_status), waiting (there is something to load) or idle';
+COMMENT ON COLUMN lakehouse.source_status.reason IS 'why it is paused, blocked, failing or stopped; otherwise NULL';
 COMMENT ON COLUMN lakehouse.source_status.waiting_files IS 'files seen and not yet loaded to the end; NULL for Kafka';
 COMMENT ON COLUMN lakehouse.source_status.waiting_bytes IS 'bytes of those still to be read; NULL for Kafka';
 COMMENT ON COLUMN lakehouse.source_status.failed_files IS 'files that could not be read and will be tried again';

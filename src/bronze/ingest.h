@@ -82,6 +82,8 @@ struct LhIngest
 	bool		alone;			/* the next batch must not run beside others */
 	bool		stand_in;		/* set by the caller: a follower is to list, because
 								 * the one whom it follows is busy */
+	int			part;			/* set by the caller of a shared source: this worker */
+	int			parts;			/* is number "part" of so many; 0 = has it alone */
 };
 
 extern const LhIngestRoutine lh_file_ingest;

@@ -42,10 +42,16 @@
 /* ... and writes what it has after this long */
 #define PATIENCE_MS 1000
 
+static Jsonb *source_options(const LhSource *source);
+static void read_options(LhKafkaIngest *ingest);
+static List *client_properties(LhKafkaIngest *ingest);
 static void read_slots(LhKafkaIngest *ingest);
 static void discard_messages(LhKafkaIngest *ingest);
 static void release_at_reset(void *arg);
 static int	take_messages(LhKafkaIngest *ingest, int limit);
+static int	batch_rows(const LhKafkaIngest *ingest);
+static int64 batch_bytes(const LhKafkaIngest *ingest);
+static int	linger_ms(const LhKafkaIngest *ingest);
 static bool memory_full(const LhKafkaIngest *ingest);
 static bool take_event(LhKafkaIngest *ingest, LhKafkaMessage *message);
 static bool take_record(LhKafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message);
@@ -57,6 +63,14 @@ static void write_batch(LhKafkaIngest *ingest, LhIngestCounts *counts);
 static void write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts);
 static void remember_last(LhKafkaIngest *ingest, int chunk);
 static void save_positions(LhKafkaIngest *ingest);
+
+static Jsonb *
+source_options(const LhSource *source)
+{
+	if (source->options == NULL)
+		return NULL;
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(source->options)));
+}
 
 /*
  * ingest_open reads the positions and makes a client.  It reaches no broker.
@@ -74,9 +88,10 @@ ingest_open(const LhSource *source, bool continuous)
 	ingest->base.context = context;
 	ingest->continuous = continuous;
 	ingest->slot_context = AllocSetContextCreate(context, "partitions", ALLOCSET_DEFAULT_SIZES);
+	read_options(ingest);
 
 	MemoryContextSwitchTo(scratch);
-	ingest->kafka = lh_kafka_open(lh_server_kafka_properties(source->server, source->owner), context);
+	ingest->kafka = lh_kafka_open(client_properties(ingest), context);
 	MemoryContextSwitchTo(context);
 	MemoryContextDelete(scratch);
 	/* runs before the client is closed, whose messages these are */
@@ -87,15 +102,37 @@ ingest_open(const LhSource *source, bool continuous)
 	return &ingest->base;
 }
 
-static bool
-reads_topic(const LhSource *source, const char *topic)
+/*
+ * read_options reads the source's options, which stay as long as the ingest.
+ */
+static void
+read_options(LhKafkaIngest *ingest)
 {
-	for (int i = 0; source->topics[i] != NULL; i++)
-	{
-		if (strcmp(source->topics[i], topic) == 0)
-			return true;
-	}
-	return false;
+	Jsonb	   *options = source_options(ingest->base.source);
+
+	lh_kafka_options_parse(ingest->base.source->topics, options, &ingest->options);
+	lh_kafka_bound_parse(options, true, &ingest->ending);
+	if (ingest->continuous)
+		ingest->ending.given = false;
+}
+
+/*
+ * client_properties returns the properties of the connection.  A bounded run has
+ * no group: it may only publish what is committed, and it ends before that.
+ */
+static List *
+client_properties(LhKafkaIngest *ingest)
+{
+	const LhSource *source = ingest->base.source;
+	List	   *properties = lh_server_kafka_properties(source->server, source->owner);
+	LhKafkaProperty *group;
+
+	if (ingest->options.publish_group == NULL || !ingest->continuous)
+		return properties;
+	group = palloc(sizeof(LhKafkaProperty));
+	group->name = "group.id";
+	group->value = ingest->options.publish_group;
+	return lappend(properties, group);
 }
 
 /*
@@ -109,12 +146,22 @@ read_slots(LhKafkaIngest *ingest)
 	int			rows;
 
 	MemoryContextReset(ingest->slot_context);
+	ingest->part = ingest->base.part;
+	ingest->parts = ingest->base.parts;
+	ingest->losses = NIL;
 	rows = lh_kafka_offset_read(ingest->base.source->source_id, &slots);
 	ingest->count = 0;
 	for (int i = 0; i < rows; i++)
 	{
-		if (reads_topic(ingest->base.source, slots[i].topic))
-			slots[ingest->count++] = slots[i];
+		LhKafkaSlot *slot = &slots[i];
+
+		if (!lh_kafka_reads(&ingest->options.subscription, slot->topic, slot->partition) ||
+			!lh_kafka_owns(ingest, slot->topic, slot->partition))
+			continue;
+		slot->held = slot->stopped =
+			slot->error.sqlstate == ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE &&
+			ingest->options.on_data_loss == LH_ON_DATA_LOSS_STOP;
+		slots[ingest->count++] = *slot;
 	}
 	ingest->slots = slots;
 	ingest->places = palloc(sizeof(LhKafkaPlace) * Max(ingest->count, 1));
@@ -123,7 +170,7 @@ read_slots(LhKafkaIngest *ingest)
 		ingest->places[i].topic = slots[i].topic;
 		ingest->places[i].partition = slots[i].partition;
 	}
-	ingest->reload = ingest->reading = ingest->changed = false;
+	ingest->reload = ingest->reading = ingest->changed = ingest->again = false;
 	MemoryContextSwitchTo(oldcontext);
 }
 
@@ -182,8 +229,27 @@ take_messages(LhKafkaIngest *ingest, int limit)
 static bool
 memory_full(const LhKafkaIngest *ingest)
 {
-	return ingest->message_count >= Min(CHUNK, lh_batch_rows) ||
-		ingest->message_bytes >= Min(CHUNK_BYTES, (int64) lh_batch_bytes * 1024);
+	return ingest->message_count >= Min(CHUNK, batch_rows(ingest)) ||
+		ingest->message_bytes >= Min(CHUNK_BYTES, batch_bytes(ingest));
+}
+
+/* the bounds of a batch: the source's, else the settings' */
+static int
+batch_rows(const LhKafkaIngest *ingest)
+{
+	return ingest->options.batch_rows >= 0 ? ingest->options.batch_rows : lh_batch_rows;
+}
+
+static int64
+batch_bytes(const LhKafkaIngest *ingest)
+{
+	return (int64) 1024 * (ingest->options.batch_bytes >= 0 ? ingest->options.batch_bytes : lh_batch_bytes);
+}
+
+static int
+linger_ms(const LhKafkaIngest *ingest)
+{
+	return ingest->options.linger_ms >= 0 ? ingest->options.linger_ms : lh_kafka_linger_ms;
 }
 
 /*
@@ -204,13 +270,14 @@ take_event(LhKafkaIngest *ingest, LhKafkaMessage *message)
 		case LH_KAFKA_EOF:
 			slot->verify = false;
 			lh_kafka_slot_is_well(ingest, slot);
-			slot->end = message->offset;
-			if (message->offset > slot->next)
-			{
-				/* control records and aborted transactions lie between */
-				slot->next = message->offset;
+			/* control records and aborted transactions may lie before it, open
+			 * transactions behind */
+			if (message->offset > slot->next || message->offset < slot->end)
 				slot->changed = ingest->changed = true;
-			}
+			slot->next = Max(slot->next, message->offset);
+			slot->end = message->offset;
+			slot->heard = ingest->heard;
+			slot->at_end = true;
 			return false;
 		case LH_KAFKA_RANGE:
 			slot->alarms++;
@@ -236,18 +303,29 @@ take_record(LhKafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message)
 			(message->timestamp != slot->last_timestamp ||
 			 lh_kafka_offset_hash(message) != slot->last_hash))
 		{
-			lh_kafka_slot_stop(ingest, slot, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-					  "record " INT64_FORMAT " of partition %d of topic \"%s\" is not the one that was loaded: the topic was created again",
-					  message->offset, slot->partition, slot->topic);
+			/* another record: the next look decides what that means */
+			slot->foreign = slot->stopped = true;
+			ingest->reading = false;
 			return false;
 		}
 	}
 	lh_kafka_slot_is_well(ingest, slot);
+	slot->heard = ingest->heard;
+	slot->at_end = false;
 	/* librdkafka may deliver a record twice */
 	if (message->offset < slot->next)
 		return false;
+	if (slot->limit >= 0 && message->offset >= slot->limit)
+	{
+		lh_kafka_stop(ingest->kafka, slot->topic, slot->partition);
+		slot->running = false;
+		slot->next = slot->limit;
+		slot->changed = ingest->changed = true;
+		return false;
+	}
 	slot->next = message->offset + 1;
 	slot->records++;
+	slot->bytes += message->key_length + message->value_length;
 	return true;
 }
 
@@ -262,7 +340,7 @@ ready(LhKafkaIngest *ingest, TimestampTz now)
 	if (ingest->message_count == 0)
 		return ingest->changed;
 	if (ingest->continuous)
-		return TimestampDifferenceExceeds(ingest->first_message, now, lh_kafka_linger_ms);
+		return TimestampDifferenceExceeds(ingest->first_message, now, linger_ms(ingest));
 	return caught_up(ingest) || TimestampDifferenceExceeds(ingest->heard, now, PATIENCE_MS);
 }
 
@@ -305,7 +383,7 @@ check_connection(LhKafkaIngest *ingest, TimestampTz now)
 	else if (silent || age > DOWN_LIMIT_MS)
 	{
 		/* an answer also ends what librdkafka last complained of */
-		if (lh_kafka_partitions(ingest->kafka, ingest->base.source->topics[0], 1500, &error) < 0 &&
+		if (!lh_kafka_ping(ingest->kafka, 1500, &error) &&
 			error.sqlstate == ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION)
 			ingest->trouble = error;
 		else if (silent)
@@ -340,6 +418,7 @@ ingest_wait(LhIngest *base, long timeout_ms)
 
 		CHECK_FOR_INTERRUPTS();
 		/* the positions must be read first, which needs a transaction */
+		ingest->reload |= ingest->part != base->part || ingest->parts != base->parts;
 		if (ingest->reload)
 			return true;
 		now = GetCurrentTimestamp();
@@ -348,7 +427,7 @@ ingest_wait(LhIngest *base, long timeout_ms)
 			 TimestampDifferenceExceeds(ingest->looked, now, lh_kafka_refresh_interval)))
 			lh_kafka_look(ingest);
 		if (ingest->trouble.sqlstate == 0 && !memory_full(ingest))
-			taken = take_messages(ingest, Min(CHUNK, lh_batch_rows));
+			taken = take_messages(ingest, Min(CHUNK, batch_rows(ingest)));
 		now = GetCurrentTimestamp();
 		if (ready(ingest, now))
 			return true;
@@ -356,13 +435,14 @@ ingest_wait(LhIngest *base, long timeout_ms)
 			continue;
 		if (!ingest->continuous && caught_up(ingest))
 			return ingest->message_count > 0;
+		lh_kafka_publish_positions(ingest, false);
 		check_connection(ingest, now);
 		if (ingest->trouble.sqlstate != 0)
 			return true;
 		if (bounded && now >= deadline)
 			return !ingest->continuous;
 		if (ingest->message_count > 0 && ingest->continuous)
-			pause = Min(pause, Max(1, lh_kafka_linger_ms -
+			pause = Min(pause, Max(1, linger_ms(ingest) -
 								   TimestampDifferenceMilliseconds(ingest->first_message, now)));
 		if (bounded)
 			pause = Min(pause, Max(1, TimestampDifferenceMilliseconds(now, deadline)));
@@ -380,7 +460,7 @@ ingest_batch(LhIngest *base, LhIngestCounts *counts)
 	MemoryContext context;
 	MemoryContext oldcontext;
 
-	if (ingest->reload)
+	if (ingest->reload || ingest->part != base->part || ingest->parts != base->parts)
 	{
 		discard_messages(ingest);
 		read_slots(ingest);
@@ -395,7 +475,8 @@ ingest_batch(LhIngest *base, LhIngestCounts *counts)
 		return false;
 
 	LH_FAULT("kafka-poll");
-	if (!lh_kafka_offset_lock(ingest->base.source->source_id, ingest->slots, ingest->count))
+	if (!lh_kafka_offset_lock(ingest->base.source->source_id, ingest->slots, ingest->count,
+							  ingest->parts > 1))
 	{
 		/* somebody else moved the positions: what is in memory is not ours */
 		ingest->reload = true;
@@ -440,14 +521,6 @@ write_batch(LhKafkaIngest *ingest, LhIngestCounts *counts)
 	save_positions(ingest);
 }
 
-static Jsonb *
-source_options(const LhSource *source)
-{
-	if (source->options == NULL)
-		return NULL;
-	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(source->options)));
-}
-
 /*
  * write_messages stores what was collected and then what the client has ready,
  * without waiting, up to the bounds of a batch.
@@ -486,8 +559,8 @@ write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts)
 		load.bytes += ingest->message_bytes;
 		records += ingest->message_count;
 		discard_messages(ingest);
-		if (load.bytes < (int64) lh_batch_bytes * 1024 && ingest->reading)
-			(void) take_messages(ingest, (int) Min(CHUNK, lh_batch_rows - records));
+		if (load.bytes < batch_bytes(ingest) && ingest->reading)
+			(void) take_messages(ingest, (int) Min(CHUNK, batch_rows(ingest) - records));
 	}
 	written = lh_writer_end_load(writer);
 	load.rows = written.rows;
@@ -524,31 +597,72 @@ remember_last(LhKafkaIngest *ingest, int chunk)
 }
 
 /*
- * save_positions writes the slots, and warns of those that are stopped now.
+ * warn_of tells what befell partitions since the last batch.
  */
 static void
-save_positions(LhKafkaIngest *ingest)
+warn_of(LhKafkaIngest *ingest)
 {
+	const char *name = ingest->base.source->name;
+	ListCell   *cell;
+
 	for (int i = 0; i < ingest->count; i++)
 	{
 		LhKafkaSlot *slot = &ingest->slots[i];
 
-		slot->end = Max(slot->end, Max(slot->next, lh_kafka_known_end(ingest->kafka, slot->topic,
-																	 slot->partition)));
-		if (slot->changed && slot->error.sqlstate != 0)
+		if (slot->news && slot->error.sqlstate != 0)
 			ereport(WARNING,
 					(errcode(slot->error.sqlstate),
-					 errmsg("source \"%s\" stopped reading one partition", ingest->base.source->name),
+					 errmsg("source \"%s\" stopped reading one partition", name),
 					 errdetail("%s.", slot->error.message)));
+		slot->news = false;
 	}
-	lh_kafka_offset_save(ingest->base.source->source_id, ingest->slots, ingest->count);
-	ingest->changed = false;
+	foreach(cell, ingest->losses)
+	{
+		const LhKafkaLoss *loss = lfirst(cell);
+
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("source \"%s\" goes on at offset " INT64_FORMAT " of partition %d of topic \"%s\"",
+						name, loss->resumed, loss->partition, loss->topic),
+				 errdetail("Offsets [" INT64_FORMAT "," INT64_FORMAT ") were not read (%s).",
+						   loss->first, loss->next, loss->reason)));
+	}
+}
+
+/*
+ * save_positions writes the slots and what was lost.  The end of a partition that
+ * was read to its end is its position, whatever transactions are still open.
+ */
+static void
+save_positions(LhKafkaIngest *ingest)
+{
+	int32		source_id = ingest->base.source->source_id;
+
+	for (int i = 0; i < ingest->count; i++)
+	{
+		LhKafkaSlot *slot = &ingest->slots[i];
+
+		slot->high = Max(slot->next, lh_kafka_known_end(ingest->kafka, slot->topic, slot->partition));
+		slot->end = slot->at_end ? slot->next : Max(slot->end, slot->high);
+		slot->high = Max(slot->high, slot->end);
+	}
+	warn_of(ingest);
+	lh_kafka_offset_save(source_id, ingest->slots, ingest->count);
+	lh_kafka_offset_save_losses(source_id, ingest->losses);
+	list_free(ingest->losses);
+	ingest->losses = NIL;
+	if (ingest->publish_changed)
+		lh_kafka_offset_save_publish_error(source_id, ingest->publish_error);
+	ingest->changed = ingest->publish_changed = false;
+	if (ingest->again)
+		ingest->reading = ingest->again = false;
 }
 
 static void
 ingest_committed(LhIngest *base)
 {
 	LH_FAULT("kafka-after-commit");
+	lh_kafka_publish_positions((LhKafkaIngest *) base, false);
 }
 
 /*
@@ -569,6 +683,7 @@ ingest_close(LhIngest *base)
 	LhKafkaIngest *ingest = (LhKafkaIngest *) base;
 
 	discard_messages(ingest);
+	lh_kafka_publish_positions(ingest, true);
 	lh_kafka_close(ingest->kafka);
 }
 

@@ -9,18 +9,27 @@
 
 #include "bronze/ingest.h"
 #include "bronze/kafka_offset.h"
+#include "source/kafka_bound.h"
 #include "source/kafka_client.h"
+#include "source/kafka_options.h"
 #include "source/kafka_reader.h"
 
 /* messages taken and written at once */
 #define CHUNK 2000
+
+/* looks without a record of a partition that has some before it is stopped */
+#define LH_KAFKA_STALL_LIMIT 3
 
 /* A source being read.  Lives in the context of its LhIngest. */
 typedef struct LhKafkaIngest
 {
 	LhIngest	base;
 	bool		continuous;
+	LhKafkaOptions options;
+	LhKafkaBound ending;		/* of a bounded run */
 	LhKafka    *kafka;
+	int			part;			/* of the partitions; see LhIngest */
+	int			parts;
 	MemoryContext slot_context;
 	LhKafkaSlot *slots;
 	LhKafkaPlace *places;		/* the reader's view of slots */
@@ -33,8 +42,14 @@ typedef struct LhKafkaIngest
 	int			message_count;
 	int64		message_bytes;
 	TimestampTz first_message;	/* when the oldest of them came */
+	bool		again;			/* look again when what is in memory is written */
 	bool		changed;		/* a slot is to be saved even without messages */
 	LhError		trouble;		/* to be raised by the next batch */
+	List	   *losses;			/* LhKafkaLoss, to be saved; in slot_context */
+	TimestampTz published;		/* when the group was last told positions */
+	char	   *publish_error;	/* why it could not be told, or NULL; as saved
+								 * unless "changed" */
+	bool		publish_changed;
 	MemoryContextCallback callback;
 } LhKafkaIngest;
 
@@ -44,10 +59,25 @@ typedef struct LhKafkaIngest
  */
 extern void lh_kafka_look(LhKafkaIngest *ingest);
 
+/* is the partition this worker's? */
+extern bool lh_kafka_owns(const LhKafkaIngest *ingest, const char *topic, int32 partition);
+
 /* stops one partition with a reason, which is news once */
 extern void lh_kafka_slot_stop(LhKafkaIngest *ingest, LhKafkaSlot *slot, int sqlstate,
 							   const char *format,...) pg_attribute_printf(4, 5);
+
+/*
+ * lh_kafka_slot_lose does with a partition whose next records are not there what
+ * the source's policy says: records [first,next) are lost, and reading could go
+ * on at "resumed".
+ */
+extern void lh_kafka_slot_lose(LhKafkaIngest *ingest, LhKafkaSlot *slot, const char *reason,
+							   int64 first, int64 next, int64 resumed,
+							   const char *format,...) pg_attribute_printf(7, 8);
 extern void lh_kafka_slot_is_well(LhKafkaIngest *ingest, LhKafkaSlot *slot);
 extern void lh_kafka_slot_count_stall(LhKafkaIngest *ingest, LhKafkaSlot *slot);
+
+/* tells the group the saved positions, now and then, and hears of its answer */
+extern void lh_kafka_publish_positions(LhKafkaIngest *ingest, bool closing);
 
 #endif							/* LH_KAFKA_INTERNAL_H */

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -20,12 +21,15 @@
 /* how often a good offset may be refused before the partition is stopped */
 #define ALARM_LIMIT 3
 
-/* looks without a record of a partition that has some before it is stopped */
-#define STALL_LIMIT 3
+/* an end before a position is asked for so often, with pauses, before it counts */
+#define DOUBT_LIMIT 4
+#define DOUBT_PAUSE_MS 250
 
 static bool look_at_topics(LhKafkaIngest *ingest);
+static bool look_at_topic(LhKafkaIngest *ingest, const char *topic);
 static bool look_at_ranges(LhKafkaIngest *ingest);
-static void check_range(LhKafkaIngest *ingest, LhKafkaSlot *slot, int64 low, int64 end);
+static bool ask_ranges(LhKafkaIngest *ingest);
+static bool check_range(LhKafkaIngest *ingest, LhKafkaSlot *slot);
 static void start_partitions(LhKafkaIngest *ingest);
 
 /*
@@ -36,14 +40,28 @@ static void start_partitions(LhKafkaIngest *ingest);
 void
 lh_kafka_look(LhKafkaIngest *ingest)
 {
-	MemoryContext oldcontext = MemoryContextSwitchTo(ingest->slot_context);
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "lakehouse Kafka look",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext oldcontext = MemoryContextSwitchTo(scratch);
 
 	if (look_at_topics(ingest) && look_at_ranges(ingest))
 		start_partitions(ingest);
 	else if (ingest->reading)
 		ingest->trouble.sqlstate = 0;
 	MemoryContextSwitchTo(oldcontext);
+	MemoryContextDelete(scratch);
 	ingest->looked = ingest->heard = GetCurrentTimestamp();
+}
+
+static LhKafkaSlot *
+find_slot(LhKafkaIngest *ingest, const char *topic, int32 partition)
+{
+	for (int i = 0; i < ingest->count; i++)
+	{
+		if (ingest->slots[i].partition == partition && strcmp(ingest->slots[i].topic, topic) == 0)
+			return &ingest->slots[i];
+	}
+	return NULL;
 }
 
 /*
@@ -58,10 +76,11 @@ add_slot(LhKafkaIngest *ingest, const char *topic, int32 partition)
 	ingest->places = repalloc(ingest->places, sizeof(LhKafkaPlace) * (ingest->count + 1));
 	slot = &ingest->slots[ingest->count];
 	memset(slot, 0, sizeof(LhKafkaSlot));
-	slot->topic = topic;
+	slot->topic = MemoryContextStrdup(ingest->slot_context, topic);
 	slot->partition = partition;
-	slot->saved = slot->next = slot->low = slot->end = slot->last_offset = slot->target = slot->seen = -1;
-	ingest->places[ingest->count].topic = topic;
+	slot->saved = slot->next = slot->low = slot->end = slot->high = slot->last_offset =
+		slot->target = slot->limit = slot->seen = slot->published = -1;
+	ingest->places[ingest->count].topic = slot->topic;
 	ingest->places[ingest->count].partition = partition;
 	ingest->count++;
 }
@@ -72,50 +91,119 @@ add_slot(LhKafkaIngest *ingest, const char *topic, int32 partition)
 static bool
 look_at_topics(LhKafkaIngest *ingest)
 {
-	for (int t = 0; ingest->base.source->topics[t] != NULL; t++)
+	const LhKafkaSubscription *subscription = &ingest->options.subscription;
+	int			known = ingest->count;
+	char	  **topics;
+
+	topics = lh_kafka_topics_of(subscription, ingest->kafka, ANSWER_LIMIT_MS, &ingest->trouble);
+	if (topics == NULL)
+		return false;
+	ingest->trouble.sqlstate = 0;
+	for (int t = 0; topics[t] != NULL; t++)
 	{
-		const char *topic = ingest->base.source->topics[t];
-		LhError		error;
-		int			partitions = lh_kafka_partitions(ingest->kafka, topic, ANSWER_LIMIT_MS, &error);
-		int			known = 0;
-
-		if (partitions < 0 && error.sqlstate != ERRCODE_UNDEFINED_OBJECT &&
-			error.sqlstate != ERRCODE_INSUFFICIENT_PRIVILEGE)
-		{
-			ingest->trouble = error;
+		if (!look_at_topic(ingest, topics[t]))
 			return false;
-		}
-		for (int i = 0; i < ingest->count; i++)
-		{
-			LhKafkaSlot *slot = &ingest->slots[i];
+	}
+	/* topics that matched the pattern once and are gone */
+	for (int i = 0; i < known && subscription->pattern != (Datum) 0; i++)
+	{
+		const char *topic = ingest->slots[i].topic;
+		bool		seen = i > 0 && strcmp(ingest->slots[i - 1].topic, topic) == 0;
 
-			if (strcmp(slot->topic, topic) != 0)
-				continue;
-			known = Max(known, slot->partition + 1);
-			slot->absent = slot->partition >= partitions;
-			if (partitions < 0)
-				lh_kafka_slot_stop(ingest, slot, error.sqlstate, "topic \"%s\": %s", topic, error.message);
-			else if (slot->absent)
-				lh_kafka_slot_stop(ingest, slot, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-						  "partition %d of topic \"%s\" does not exist any more: the topic was created again",
-						  slot->partition, topic);
-		}
-		if (partitions < 0 && known == 0)
-		{
-			lh_error_set(&ingest->trouble, error.sqlstate, "topic \"%s\": %s", topic, error.message);
+		for (int t = 0; topics[t] != NULL && !seen; t++)
+			seen = strcmp(topics[t], topic) == 0;
+		if (!seen && !look_at_topic(ingest, topic))
 			return false;
-		}
-		for (int p = known; p < partitions; p++)
+	}
+	return true;
+}
+
+/*
+ * look_at_topic adds the partitions that are new and stops those that are gone.
+ */
+static bool
+look_at_topic(LhKafkaIngest *ingest, const char *topic)
+{
+	LhError		error;
+	int			partitions = lh_kafka_partitions(ingest->kafka, topic, ANSWER_LIMIT_MS, &error);
+	int			known = 0;
+
+	if (partitions < 0 && error.sqlstate != ERRCODE_UNDEFINED_OBJECT &&
+		error.sqlstate != ERRCODE_INSUFFICIENT_PRIVILEGE)
+	{
+		ingest->trouble = error;
+		return false;
+	}
+	for (int i = 0; i < ingest->count; i++)
+	{
+		LhKafkaSlot *slot = &ingest->slots[i];
+
+		if (strcmp(slot->topic, topic) != 0)
+			continue;
+		known++;
+		slot->absent = slot->partition >= partitions;
+		if (slot->held)
+			continue;
+		if (partitions < 0)
+			lh_kafka_slot_stop(ingest, slot, error.sqlstate, "topic \"%s\": %s", topic, error.message);
+		else if (slot->absent)
+			lh_kafka_slot_stop(ingest, slot, ERRCODE_UNDEFINED_OBJECT,
+							   "partition %d of topic \"%s\" does not exist any more: the topic was created again",
+							   slot->partition, topic);
+	}
+	if (partitions < 0 && known == 0 && ingest->parts <= 1 &&
+		ingest->options.subscription.pattern == (Datum) 0)
+	{
+		lh_error_set(&ingest->trouble, error.sqlstate, "topic \"%s\": %s", topic, error.message);
+		return false;
+	}
+	for (int p = 0; p < partitions; p++)
+	{
+		if (lh_kafka_reads(&ingest->options.subscription, topic, p) &&
+			lh_kafka_owns(ingest, topic, p) && find_slot(ingest, topic, p) == NULL)
 			add_slot(ingest, topic, p);
 	}
 	return true;
 }
 
 /*
- * look_at_ranges asks which offsets the brokers have, and compares.
+ * look_at_ranges asks which offsets the brokers have, and compares.  An end that
+ * lies before a position may be that of a broker which has just taken over, so
+ * that is asked again before it is believed.
  */
 static bool
 look_at_ranges(LhKafkaIngest *ingest)
+{
+	for (int tries = 0; tries < DOUBT_LIMIT; tries++)
+	{
+		bool		doubt = false;
+
+		if (!ask_ranges(ingest))
+			return false;
+		for (int i = 0; i < ingest->count; i++)
+		{
+			const LhKafkaSlot *slot = &ingest->slots[i];
+
+			doubt |= !slot->absent && !slot->held && slot->next > slot->end;
+		}
+		if (!doubt)
+			break;
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(DOUBT_PAUSE_MS * 1000L);
+	}
+	for (int i = 0; i < ingest->count; i++)
+	{
+		if (!ingest->slots[i].absent && !check_range(ingest, &ingest->slots[i]))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * ask_ranges sets low and end of all slots whose topic is there.
+ */
+static bool
+ask_ranges(LhKafkaIngest *ingest)
 {
 	LhKafkaQuestion *questions = palloc(sizeof(LhKafkaQuestion) * Max(2 * ingest->count, 1));
 	int		   *asked = palloc(sizeof(int) * Max(ingest->count, 1));
@@ -147,15 +235,22 @@ look_at_ranges(LhKafkaIngest *ingest)
 			LhKafkaSlot *slot = &ingest->slots[asked[q]];
 
 			slot->absent |= questions[part * n + q].unanswered;
-			if (slot->absent && !(slot->running && ingest->reading))
+			if (slot->absent && !(slot->running && ingest->reading) && !slot->held)
 				lh_kafka_slot_stop(ingest, slot, error.sqlstate, "partition %d of topic \"%s\": %s",
-						  slot->partition, slot->topic, error.message);
+								   slot->partition, slot->topic, error.message);
 		}
 	}
 	for (int q = 0; q < n && good; q++)
 	{
-		if (!ingest->slots[asked[q]].absent)
-			check_range(ingest, &ingest->slots[asked[q]], questions[q].offset, questions[n + q].offset);
+		LhKafkaSlot *slot = &ingest->slots[asked[q]];
+
+		if (slot->absent)
+			continue;
+		/* of one that is read, the next batch tells the end */
+		if (slot->stopped && slot->end != questions[n + q].offset)
+			slot->changed = ingest->changed = true;
+		slot->low = questions[q].offset;
+		slot->end = questions[n + q].offset;
 	}
 	pfree(questions);
 	pfree(asked);
@@ -163,83 +258,123 @@ look_at_ranges(LhKafkaIngest *ingest)
 }
 
 /*
- * check_range stops a partition whose next record is not there.  One that was
- * stopped may try again.
+ * set_target decides how far a bounded run reads a partition.
  */
-static void
-check_range(LhKafkaIngest *ingest, LhKafkaSlot *slot, int64 low, int64 end)
+static bool
+set_target(LhKafkaIngest *ingest, LhKafkaSlot *slot)
 {
-	slot->low = low;
-	slot->end = end;
-	if (slot->target < 0)
-		slot->target = end;
+	LhKafkaQuestion question = {slot->topic, slot->partition};
+
+	if (slot->target >= 0)
+		return true;
+	if (ingest->ending.given)
+	{
+		bool		time = lh_kafka_bound_question(&ingest->ending, slot->topic, slot->partition,
+												   &question.offset);
+
+		if (time && !lh_kafka_offsets(ingest->kafka, &question, 1, ANSWER_LIMIT_MS, &ingest->trouble))
+			return false;
+		/* LH_KAFKA_END: to its end, which no later run may pass either */
+		slot->limit = question.offset < 0 ? slot->end : question.offset;
+	}
+	slot->target = slot->limit < 0 ? slot->end : Min(slot->end, slot->limit);
+	return true;
+}
+
+/*
+ * resume_after finds where reading could go on in a partition whose log is
+ * another one than we knew: at its first record that is later than the last one
+ * loaded, which is its beginning if all of them are new.
+ */
+static bool
+resume_after(LhKafkaIngest *ingest, const LhKafkaSlot *slot, int64 *offset)
+{
+	LhKafkaQuestion question = {slot->topic, slot->partition, slot->last_timestamp + 1};
+
+	*offset = slot->low;
+	if (slot->last_offset < 0 || slot->last_timestamp < 0)
+		return true;
+	if (!lh_kafka_offsets(ingest->kafka, &question, 1, ANSWER_LIMIT_MS, &ingest->trouble))
+		return false;
+	*offset = question.offset < 0 ? slot->end : question.offset;
+	return true;
+}
+
+/*
+ * check_loss finds out whether the next record of a partition is lost; false if
+ * no broker could tell.
+ */
+static bool
+check_loss(LhKafkaIngest *ingest, LhKafkaSlot *slot)
+{
+	int64		resumed;
+
+	if (!slot->foreign && slot->next >= slot->low && slot->next <= slot->end)
+		return true;
+	if (slot->records > 0)
+	{
+		/* what is in memory comes first; then this is looked at again */
+		slot->stopped = ingest->again = true;
+		return true;
+	}
+	if (!slot->foreign && slot->next < slot->low)
+	{
+		lh_kafka_slot_lose(ingest, slot, "retention", slot->next, slot->low, slot->low,
+						   "offsets [" INT64_FORMAT "," INT64_FORMAT ") of partition %d of topic \"%s\" were lost: the broker dropped them before they were read",
+						   slot->next, slot->low, slot->partition, slot->topic);
+		return true;
+	}
+	if (!resume_after(ingest, slot, &resumed))
+		return false;
+	if (slot->foreign)
+		lh_kafka_slot_lose(ingest, slot, "recreated", slot->low, resumed, resumed,
+						   "record " INT64_FORMAT " of partition %d of topic \"%s\" is not the one that was loaded: the topic was created again",
+						   slot->last_offset, slot->partition, slot->topic);
+	else
+		lh_kafka_slot_lose(ingest, slot, "shortened", slot->end, slot->next, resumed,
+						   "partition %d of topic \"%s\" ends at offset " INT64_FORMAT ", before offset " INT64_FORMAT " that is next: the topic was shortened or created again",
+						   slot->partition, slot->topic, slot->end, slot->next);
+	return true;
+}
+
+/*
+ * check_range stops a partition whose next record is not there, or moves it, as
+ * the policy says.  One that was stopped may try again, unless a person has to
+ * decide.  False if no broker answered.
+ */
+static bool
+check_range(LhKafkaIngest *ingest, LhKafkaSlot *slot)
+{
+	if (!set_target(ingest, slot))
+		return false;
 	if (slot->next < 0)
 	{
 		/* a partition that was added later is read from its beginning */
-		slot->next = low;
+		slot->next = slot->low;
 		slot->changed = ingest->changed = true;
 	}
+	if (slot->held)
+	{
+		slot->stopped = true;
+		return true;
+	}
 	/* while it runs, the broker is the judge: next may be older than low */
-	if (slot->running && ingest->reading)
+	if (slot->running && ingest->reading && slot->next <= slot->end && !slot->foreign)
 	{
 		lh_kafka_slot_count_stall(ingest, slot);
-		return;
+		return true;
 	}
 	/* one that stalls is tried again by the next run, or the next look */
-	if (!ingest->continuous && slot->stalls >= STALL_LIMIT)
-		return;
+	if (!ingest->continuous && slot->stalls >= LH_KAFKA_STALL_LIMIT)
+		return true;
 	slot->stopped = false;
-	if (slot->next < low)
-		lh_kafka_slot_stop(ingest, slot, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-				  "offsets [" INT64_FORMAT "," INT64_FORMAT ") of partition %d of topic \"%s\" were lost: the broker dropped them before they were read",
-				  slot->next, low, slot->partition, slot->topic);
-	else if (slot->next > end)
-		lh_kafka_slot_stop(ingest, slot, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-				  "partition %d of topic \"%s\" ends at offset " INT64_FORMAT ", before offset " INT64_FORMAT " that is next: the topic was shortened or created again",
-				  slot->partition, slot->topic, end, slot->next);
-	else if (slot->alarms > ALARM_LIMIT)
+	if (!check_loss(ingest, slot))
+		return false;
+	if (!slot->stopped && slot->alarms > ALARM_LIMIT)
 		lh_kafka_slot_stop(ingest, slot, ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
-				  "offset " INT64_FORMAT " of partition %d of topic \"%s\" is there but the broker refuses to give it",
-				  slot->next, slot->partition, slot->topic);
-}
-
-/*
- * lh_kafka_slot_count_stall stops a partition that has records and gives none, for example
- * because one is larger than the client takes.
- */
-void
-lh_kafka_slot_count_stall(LhKafkaIngest *ingest, LhKafkaSlot *slot)
-{
-	if (slot->next != slot->seen || slot->next >= slot->end)
-		slot->stalls = 0;
-	else if (++slot->stalls >= STALL_LIMIT)
-		lh_kafka_slot_stop(ingest, slot, ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
-				  "partition %d of topic \"%s\" gives no record from offset " INT64_FORMAT " although it ends at " INT64_FORMAT,
-				  slot->partition, slot->topic, slot->next, slot->end);
-	slot->seen = slot->next;
-}
-
-/*
- * lh_kafka_slot_stop stops one partition with a reason, which is news once.
- */
-void
-lh_kafka_slot_stop(LhKafkaIngest *ingest, LhKafkaSlot *slot, int sqlstate, const char *format,...)
-{
-	LhError		error;
-	va_list		args;
-
-	error.sqlstate = sqlstate;
-	va_start(args, format);
-	vsnprintf(error.message, sizeof(error.message), format, args);
-	va_end(args);
-	if (slot->running)
-		lh_kafka_stop(ingest->kafka, slot->topic, slot->partition);
-	slot->running = slot->verify = false;
-	slot->stopped = true;
-	if (slot->error.sqlstate == sqlstate && strcmp(slot->error.message, error.message) == 0)
-		return;
-	slot->error = error;
-	slot->changed = ingest->changed = true;
+						   "offset " INT64_FORMAT " of partition %d of topic \"%s\" is there but the broker refuses to give it",
+						   slot->next, slot->partition, slot->topic);
+	return true;
 }
 
 /*
@@ -261,7 +396,7 @@ start_partitions(LhKafkaIngest *ingest)
 		LhError		error;
 		int64		from = slot->next;
 
-		if (slot->stopped || slot->running)
+		if (slot->stopped || slot->running || (slot->limit >= 0 && slot->next >= slot->limit))
 			continue;
 		/* records taken but not yet saved need no such look */
 		slot->verify = slot->last_offset >= slot->low && slot->last_offset < slot->next &&
@@ -276,16 +411,3 @@ start_partitions(LhKafkaIngest *ingest)
 	ingest->reading = true;
 }
 
-/*
- * lh_kafka_slot_is_well forgets why a partition was stopped once it gives records again,
- * or has none to give.
- */
-void
-lh_kafka_slot_is_well(LhKafkaIngest *ingest, LhKafkaSlot *slot)
-{
-	slot->alarms = slot->stalls = 0;
-	if (slot->error.sqlstate == 0)
-		return;
-	slot->error.sqlstate = 0;
-	slot->changed = ingest->changed = true;
-}

@@ -52,7 +52,7 @@ lh_kafka_offset_read(int32 source_id, LhKafkaSlot **result)
 		slot->topic = lh_catalog_text(row, 1, context);
 		slot->partition = (int32) lh_catalog_int64(row, 2, 0);
 		slot->saved = slot->next = lh_catalog_int64(row, 3, 0);
-		slot->target = slot->seen = -1;
+		slot->target = slot->limit = slot->seen = slot->high = slot->published = -1;
 		slot->low = lh_catalog_int64(row, 4, -1);
 		slot->end = lh_catalog_int64(row, 5, -1);
 		slot->last_offset = lh_catalog_int64(row, 6, -1);
@@ -85,31 +85,86 @@ find_slot(const LhKafkaSlot *slots, int count, int hint, const char *topic, int3
 }
 
 /*
- * lh_kafka_offset_lock locks the rows until the end of the transaction and
- * compares them with the slots.  Rows of topics that the source no longer reads
- * count for nothing.
+ * make_rows makes rows for partitions that are new, at the place where reading
+ * them begins; false if somebody else has made one.
  */
-bool
-lh_kafka_offset_lock(int32 source_id, const LhKafkaSlot *slots, int count)
+static bool
+make_rows(int32 source_id, LhKafkaSlot *slots, int count)
 {
-	static const Oid types[] = {INT4OID};
-	Datum		values[] = {Int32GetDatum(source_id)};
-	LhCatalog	catalog;
-	uint64		rows;
-	int			expected = 0;
-	int			matched = 0;
-	bool		good = true;
+	static const Oid types[] = {INT4OID, TEXTOID, INT4OID, INT8OID};
+	Datum		values[4] = {Int32GetDatum(source_id)};
 
 	for (int i = 0; i < count; i++)
 	{
-		if (slots[i].saved >= 0)
-			expected++;
+		LhKafkaSlot *slot = &slots[i];
+
+		if (slot->saved >= 0 || slot->next < 0)
+			continue;
+		values[1] = CStringGetTextDatum(slot->topic);
+		values[2] = Int32GetDatum(slot->partition);
+		values[3] = Int64GetDatum(Max(slot->low, 0));
+		if (lh_catalog_run("INSERT INTO lakehouse.kafka_offset (source_id, topic, \"partition\", next_offset)"
+						   " VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING RETURNING next_offset",
+						   4, types, values, NULL) == 0)
+			return false;
+		slot->saved = Max(slot->low, 0);
+		slot->changed = true;
 	}
+	return true;
+}
+
+/*
+ * names_of makes the arrays of topics and partitions of those slots that have a
+ * row.
+ */
+static int
+names_of(const LhKafkaSlot *slots, int count, Datum *topics, Datum *partitions)
+{
+	Datum	   *columns[2] = {palloc(sizeof(Datum) * Max(count, 1)), palloc(sizeof(Datum) * Max(count, 1))};
+	bool	   *nulls = palloc0(sizeof(bool) * Max(count, 1));
+	int			n = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (slots[i].saved < 0)
+			continue;
+		columns[0][n] = CStringGetTextDatum(slots[i].topic);
+		columns[1][n++] = Int32GetDatum(slots[i].partition);
+	}
+	*topics = make_array(columns[0], nulls, n, TEXTOID);
+	*partitions = make_array(columns[1], nulls, n, INT4OID);
+	return n;
+}
+
+/*
+ * lh_kafka_offset_lock locks the rows until the end of the transaction and
+ * compares them with the slots.  Where the source is read alone, all its rows
+ * are locked; those of topics that it no longer reads count for nothing.
+ */
+bool
+lh_kafka_offset_lock(int32 source_id, LhKafkaSlot *slots, int count, bool shared)
+{
+	static const Oid types[] = {INT4OID, TEXTARRAYOID, INT4ARRAYOID};
+	Datum		values[3] = {Int32GetDatum(source_id)};
+	LhCatalog	catalog;
+	uint64		rows;
+	int			expected = names_of(slots, count, &values[1], &values[2]);
+	int			matched = 0;
+	bool		good = true;
+
 	lh_catalog_begin(&catalog);
-	rows = lh_catalog_run("SELECT topic, \"partition\", next_offset FROM lakehouse.kafka_offset"
-						  " WHERE source_id OPERATOR(pg_catalog.=) $1"
-						  " ORDER BY topic COLLATE \"C\", \"partition\" FOR UPDATE",
-						  1, types, values, NULL);
+	if (shared)
+		rows = lh_catalog_run("SELECT o.topic, o.\"partition\", o.next_offset FROM lakehouse.kafka_offset o,"
+							  " ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) u(t, p)"
+							  " WHERE o.source_id OPERATOR(pg_catalog.=) $1 AND o.topic OPERATOR(pg_catalog.=) u.t"
+							  " AND o.\"partition\" OPERATOR(pg_catalog.=) u.p"
+							  " ORDER BY o.topic COLLATE \"C\", o.\"partition\" FOR UPDATE OF o",
+							  3, types, values, NULL);
+	else
+		rows = lh_catalog_run("SELECT topic, \"partition\", next_offset FROM lakehouse.kafka_offset"
+							  " WHERE source_id OPERATOR(pg_catalog.=) $1"
+							  " ORDER BY topic COLLATE \"C\", \"partition\" FOR UPDATE",
+							  1, types, values, NULL);
 	for (uint64 row = 0; row < rows && good; row++)
 	{
 		char	   *topic = lh_catalog_text(row, 1, CurrentMemoryContext);
@@ -121,8 +176,9 @@ lh_kafka_offset_lock(int32 source_id, const LhKafkaSlot *slots, int count)
 		matched++;
 		good = slots[i].saved == lh_catalog_int64(row, 3, 0);
 	}
+	good = good && matched == expected && make_rows(source_id, slots, count);
 	lh_catalog_end(&catalog);
-	return good && matched == expected;
+	return good;
 }
 
 /*
@@ -172,32 +228,65 @@ make_array(const Datum *values, const bool *nulls, int count, Oid type)
 	return PointerGetDatum(array);
 }
 
-/* arrays of lh_kafka_offset_save */
-#define SAVE_COLUMNS 12
+/* arrays of lh_kafka_offset_save: topic, numbers, flags, texts */
+#define SAVE_NUMBERS 12
+#define SAVE_COLUMNS (SAVE_NUMBERS + 4)
 
 static void
 save_slot(const LhKafkaSlot *slot, Datum *columns[], bool *nulls[], int n)
 {
-	int64		numbers[] = {slot->next, slot->end, slot->low, slot->last_offset,
-		slot->last_timestamp, slot->last_hash, slot->records - slot->rejected, slot->rejected};
+	int64		numbers[SAVE_NUMBERS] = {slot->partition, slot->next, slot->end, slot->low, slot->high,
+		slot->last_offset, slot->last_timestamp, slot->last_hash, slot->records - slot->rejected,
+	slot->rejected, slot->bytes, slot->heard};
 
 	for (int c = 0; c < SAVE_COLUMNS; c++)
 		nulls[c][n] = false;
 	columns[0][n] = CStringGetTextDatum(slot->topic);
-	columns[1][n] = Int32GetDatum(slot->partition);
-	for (int c = 0; c < 8; c++)
-		columns[c + 2][n] = Int64GetDatum(numbers[c]);
+	for (int c = 0; c < SAVE_NUMBERS; c++)
+		columns[c + 1][n] = Int64GetDatum(numbers[c]);
 	nulls[3][n] = slot->end < 0;
 	nulls[4][n] = slot->low < 0;
-	nulls[5][n] = nulls[6][n] = nulls[7][n] = slot->last_offset < 0;
-	nulls[10][n] = nulls[11][n] = slot->error.sqlstate == 0;
-	columns[10][n] = columns[11][n] = (Datum) 0;
+	nulls[5][n] = slot->high < 0;
+	nulls[6][n] = nulls[7][n] = nulls[8][n] = slot->last_offset < 0;
+	columns[13][n] = Int64GetDatum(slot->at_end ? 1 : 0);
+	nulls[14][n] = nulls[15][n] = slot->error.sqlstate == 0;
+	columns[14][n] = columns[15][n] = (Datum) 0;
 	if (slot->error.sqlstate != 0)
 	{
-		columns[10][n] = CStringGetTextDatum(unpack_sql_state(slot->error.sqlstate));
-		columns[11][n] = CStringGetTextDatum(slot->error.message);
+		columns[14][n] = CStringGetTextDatum(unpack_sql_state(slot->error.sqlstate));
+		columns[15][n] = CStringGetTextDatum(slot->error.message);
 	}
 }
+
+/*
+ * Rates are those of the last half minute, older records counting less and less:
+ * what was there decays with time, what came adds its share.
+ */
+#define DECAY \
+	"pg_catalog.exp(GREATEST(-700::pg_catalog.float8, LEAST(0::pg_catalog.float8," \
+	" pg_catalog.date_part('epoch', o.updated OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp())" \
+	" OPERATOR(pg_catalog./) 30.0::pg_catalog.float8)))"
+
+static const char save_statement[] =
+"UPDATE lakehouse.kafka_offset AS o SET"
+" next_offset = u.next, end_offset = u.e, low_offset = u.low, high_offset = u.high,"
+" last_offset = u.lo, last_timestamp = u.lt, last_hash = u.lh,"
+" rows = o.rows OPERATOR(pg_catalog.+) u.n, rejected = o.rejected OPERATOR(pg_catalog.+) u.r,"
+" bytes = o.bytes OPERATOR(pg_catalog.+) u.b,"
+" row_rate = o.row_rate OPERATOR(pg_catalog.*) " DECAY " OPERATOR(pg_catalog.+) ((u.n OPERATOR(pg_catalog.+) u.r) OPERATOR(pg_catalog./) 30.0::pg_catalog.float8),"
+" byte_rate = o.byte_rate OPERATOR(pg_catalog.*) " DECAY " OPERATOR(pg_catalog.+) (u.b OPERATOR(pg_catalog./) 30.0::pg_catalog.float8),"
+" last_fetch = CASE WHEN u.heard OPERATOR(pg_catalog.<>) 0 THEN '2000-01-01 00:00:00+00'::pg_catalog.timestamptz"
+"   OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => u.heard OPERATOR(pg_catalog./) 1000000.0::pg_catalog.float8) ELSE o.last_fetch END,"
+" caught_up = CASE WHEN u.at_end OPERATOR(pg_catalog.=) 1 OR u.e OPERATOR(pg_catalog.<=) u.next THEN pg_catalog.clock_timestamp() ELSE o.caught_up END,"
+" since = CASE WHEN u.state IS NULL THEN NULL ELSE COALESCE(o.since, pg_catalog.clock_timestamp()) END,"
+" sqlstate = u.state, error = u.error, updated = pg_catalog.clock_timestamp()"
+" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
+" pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9),"
+" pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13),"
+" pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16), pg_catalog.unnest($17))"
+" u(topic, p, next, e, low, high, lo, lt, lh, n, r, b, heard, at_end, state, error)"
+" WHERE o.source_id OPERATOR(pg_catalog.=) $1 AND o.topic OPERATOR(pg_catalog.=) u.topic"
+" AND o.\"partition\" OPERATOR(pg_catalog.=) u.p::pg_catalog.int4";
 
 /*
  * lh_kafka_offset_save writes slots that moved or changed, all in one statement.
@@ -206,9 +295,7 @@ save_slot(const LhKafkaSlot *slot, Datum *columns[], bool *nulls[], int n)
 void
 lh_kafka_offset_save(int32 source_id, LhKafkaSlot *slots, int count)
 {
-	static const Oid types[] = {INT4OID, TEXTARRAYOID, INT4ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-		INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-	TEXTARRAYOID, TEXTARRAYOID};
+	Oid			types[SAVE_COLUMNS + 1];
 	Datum	   *columns[SAVE_COLUMNS];
 	bool	   *nulls[SAVE_COLUMNS];
 	Datum		values[SAVE_COLUMNS + 1];
@@ -228,34 +315,69 @@ lh_kafka_offset_save(int32 source_id, LhKafkaSlot *slots, int count)
 			continue;
 		save_slot(slot, columns, nulls, n++);
 		slot->saved = slot->next;
-		slot->records = slot->rejected = 0;
+		slot->records = slot->rejected = slot->bytes = 0;
 		slot->changed = false;
 	}
 	if (n == 0)
 		return;
+	types[0] = INT4OID;
 	values[0] = Int32GetDatum(source_id);
 	for (int c = 0; c < SAVE_COLUMNS; c++)
-		values[c + 1] = make_array(columns[c], nulls[c], n,
-								   c == 0 || c >= 10 ? TEXTOID : c == 1 ? INT4OID : INT8OID);
+	{
+		bool		is_text = c == 0 || c >= SAVE_NUMBERS + 2;
+
+		types[c + 1] = is_text ? TEXTARRAYOID : INT8ARRAYOID;
+		values[c + 1] = make_array(columns[c], nulls[c], n, is_text ? TEXTOID : INT8OID);
+	}
 	lh_catalog_begin(&catalog);
-	/* search_path is pg_catalog: nobody else's unnest can be meant */
-	lh_catalog_run("INSERT INTO lakehouse.kafka_offset AS o (source_id, topic, \"partition\", next_offset,"
-				   " end_offset, low_offset, last_offset, last_timestamp, last_hash, rows, rejected,"
-				   " sqlstate, error)"
-				   " SELECT $1, u.* FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3),"
-				   " pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6),"
-				   " pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9),"
-				   " pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
-				   " pg_catalog.unnest($13)) u"
-				   " ON CONFLICT (source_id, topic, \"partition\") DO UPDATE SET"
-				   " next_offset = excluded.next_offset, end_offset = excluded.end_offset,"
-				   " low_offset = excluded.low_offset, last_offset = excluded.last_offset,"
-				   " last_timestamp = excluded.last_timestamp, last_hash = excluded.last_hash,"
-				   " rows = o.rows OPERATOR(pg_catalog.+) excluded.rows,"
-				   " rejected = o.rejected OPERATOR(pg_catalog.+) excluded.rejected,"
-				   " sqlstate = excluded.sqlstate, error = excluded.error,"
-				   " updated = pg_catalog.clock_timestamp()",
-				   SAVE_COLUMNS + 1, types, values, NULL);
+	if (lh_catalog_run(save_statement, SAVE_COLUMNS + 1, types, values, NULL) != n)
+		elog(ERROR, "positions of source %d are not all there", source_id);
+	lh_catalog_end(&catalog);
+}
+
+/*
+ * lh_kafka_offset_save_losses writes down what was not read.
+ */
+void
+lh_kafka_offset_save_losses(int32 source_id, List *losses)
+{
+	static const Oid types[] = {INT4OID, TEXTOID, INT4OID, INT8OID, INT8OID, INT8OID, TEXTOID};
+	LhCatalog	catalog;
+	ListCell   *cell;
+
+	lh_catalog_begin(&catalog);
+	foreach(cell, losses)
+	{
+		const LhKafkaLoss *loss = lfirst(cell);
+		Datum		values[7];
+
+		values[0] = Int32GetDatum(source_id);
+		values[1] = CStringGetTextDatum(loss->topic);
+		values[2] = Int32GetDatum(loss->partition);
+		values[3] = Int64GetDatum(loss->first);
+		values[4] = Int64GetDatum(loss->next);
+		values[5] = Int64GetDatum(loss->resumed);
+		values[6] = CStringGetTextDatum(loss->reason);
+		lh_catalog_run("INSERT INTO lakehouse.kafka_loss (source_id, topic, \"partition\", first_offset,"
+					   " next_offset, resumed_offset, reason) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+					   7, types, values, NULL);
+	}
+	lh_catalog_end(&catalog);
+}
+
+void
+lh_kafka_offset_save_publish_error(int32 source_id, const char *error)
+{
+	static const Oid types[] = {INT4OID, TEXTOID};
+	Datum		values[2] = {Int32GetDatum(source_id)};
+	LhCatalog	catalog;
+
+	if (error != NULL)
+		values[1] = CStringGetTextDatum(error);
+	lh_catalog_begin(&catalog);
+	lh_catalog_run("INSERT INTO lakehouse.source_state AS s (source_id, publish_error) VALUES ($1, $2)"
+				   " ON CONFLICT (source_id) DO UPDATE SET publish_error = excluded.publish_error",
+				   2, types, values, error == NULL ? " n" : NULL);
 	lh_catalog_end(&catalog);
 }
 

@@ -7,7 +7,9 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "error.h"
+#include "nodes/pg_list.h"
 #include "source/kafka_client.h"
 
 /* One partition. */
@@ -25,12 +27,21 @@ typedef struct LhKafkaSlot
 	int64		last_hash;
 	int64		target;			/* where this run ends (available_now), -1 =
 								 * not known yet */
+	int64		limit;			/* never to be read from here on, -1 = no limit */
+	int64		high;			/* end with open transactions, -1 = unknown */
 	int64		records;		/* taken since the position was saved */
+	int64		bytes;			/* of these */
 	int64		rejected;		/* of these */
+	int64		published;		/* position that the group was told, -1 = none */
+	TimestampTz heard;			/* last record or end of partition, 0 = never */
 	bool		running;		/* the client reads it */
 	bool		stopped;		/* is not to be read until the next look */
+	bool		held;			/* ... nor then: a person must move it */
+	bool		foreign;		/* its last record is not the one that was loaded */
+	bool		at_end;			/* nothing was left to read when last heard */
 	bool		absent;			/* its topic cannot be asked */
 	bool		verify;			/* the next record should be last_offset's */
+	bool		news;			/* ... and nobody was told yet */
 	bool		changed;		/* more than the position is to be saved */
 	int			alarms;			/* times that a good offset was refused */
 	int			stalls;			/* looks at the cluster without a record */
@@ -43,8 +54,12 @@ typedef struct LhKafkaSlot
 /* reads the rows of a source into the current context */
 extern int	lh_kafka_offset_read(int32 source_id, LhKafkaSlot **slots);
 
-/* locks the rows; false if they are not as the slots say */
-extern bool lh_kafka_offset_lock(int32 source_id, const LhKafkaSlot *slots, int count);
+/*
+ * lh_kafka_offset_lock locks the rows of a source, or only those of the slots if
+ * others read it, too, and makes rows for partitions that have none; false if
+ * they are not as the slots say.
+ */
+extern bool lh_kafka_offset_lock(int32 source_id, LhKafkaSlot *slots, int count, bool shared);
 
 /* adds to slots how many records of the load were rejected */
 extern void lh_kafka_offset_count_rejects(int32 source_id, int64 load_id,
@@ -52,6 +67,23 @@ extern void lh_kafka_offset_count_rejects(int32 source_id, int64 load_id,
 
 /* writes the slots whose position moved or that are marked as changed */
 extern void lh_kafka_offset_save(int32 source_id, LhKafkaSlot *slots, int count);
+
+/* A range of offsets that was not read because it was not there any more. */
+typedef struct LhKafkaLoss
+{
+	const char *topic;
+	int32		partition;
+	int64		first;
+	int64		next;
+	int64		resumed;		/* where reading goes on */
+	const char *reason;			/* retention, shortened or recreated */
+} LhKafkaLoss;
+
+/* writes a list of LhKafkaLoss */
+extern void lh_kafka_offset_save_losses(int32 source_id, List *losses);
+
+/* writes why the group could not be told positions; NULL = it could */
+extern void lh_kafka_offset_save_publish_error(int32 source_id, const char *error);
 
 /* "offsets" of a load: {"topic": {"partition": [first, next]}} */
 extern char *lh_kafka_offset_json(const LhKafkaSlot *slots, int count);

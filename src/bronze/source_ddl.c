@@ -69,7 +69,7 @@ static void check_files(Definition *definition);
 static const char *format_of_path(const char *path);
 static void check_kafka_definition(Definition *definition, TupleDesc tupdesc);
 static int32 store_definition(const Definition *definition, int32 source_id);
-static void prepare_kafka(int32 source_id, bool replace);
+static void prepare_kafka(int32 source_id, const char *old_options);
 static void prepare_files(int32 source_id, const LhSource *old, Jsonb *options);
 
 PG_FUNCTION_INFO_V1(lakehouse_create_source);
@@ -170,7 +170,7 @@ lakehouse_create_source(PG_FUNCTION_ARGS)
 	lh_identity_restore(&identity);
 	source_id = store_definition(&definition, old ? old->source_id : 0);
 	if (definition.is_kafka)
-		prepare_kafka(source_id, old != NULL);
+		prepare_kafka(source_id, old == NULL ? NULL : old->options);
 	else
 		prepare_files(source_id, old, definition.options);
 	PG_RETURN_VOID();
@@ -344,6 +344,22 @@ lh_file_source_check(const char *server_name, const char *path, char **format)
 	return definition.server;
 }
 
+static char **
+topic_names(ArrayType *topics)
+{
+	Datum	   *elements;
+	char	  **names;
+	int			count;
+
+	if (topics == NULL)
+		return NULL;
+	deconstruct_array(topics, TEXTOID, -1, false, TYPALIGN_INT, &elements, NULL, &count);
+	names = palloc0(sizeof(char *) * (count + 1));
+	for (int i = 0; i < count; i++)
+		names[i] = TextDatumGetCString(elements[i]);
+	return names;
+}
+
 static void
 check_kafka_definition(Definition *definition, TupleDesc tupdesc)
 {
@@ -354,18 +370,17 @@ check_kafka_definition(Definition *definition, TupleDesc tupdesc)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("source \"%s\" cannot have a path or a format", definition->name),
 				 errdetail("Server \"%s\" is a Kafka cluster.", definition->server_name),
-				 errhint("Give topics.")));
-	if (definition->topics == NULL ||
+				 errhint("Give topics, or one of the options \"topic_pattern\" and \"partitions\".")));
+	/* an empty list takes the place of topics that were named */
+	if (definition->topics != NULL &&
 		ArrayGetNItems(ARR_NDIM(definition->topics), ARR_DIMS(definition->topics)) == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("source \"%s\" needs topics", definition->name),
-				 errhint("For example topics => '{orders,payments}'.")));
-	if (array_contains_nulls(definition->topics))
+		definition->topics = NULL;
+	if (definition->topics != NULL && array_contains_nulls(definition->topics))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("topics must not be null")));
-	lh_kafka_source_validate(definition->options);
+	definition->options = lh_kafka_source_validate(topic_names(definition->topics), definition->options,
+												   strcmp(definition->trigger, "continuous") == 0);
 	(void) lh_kafka_decode_open(definition->options, tupdesc, NULL, &schema);
 }
 
@@ -444,13 +459,13 @@ store_definition(const Definition *definition, int32 source_id)
  * prepare_kafka resolves where the partitions of a source start.
  */
 static void
-prepare_kafka(int32 source_id, bool replace)
+prepare_kafka(int32 source_id, const char *old_options)
 {
 	LhSource   *source = lh_source_get(source_id);
 	LhIdentity	identity;
 
 	lh_identity_role(&identity, source->owner, "pg_catalog, pg_temp");
-	lh_kafka_source_prepare(source, replace);
+	lh_kafka_source_prepare(source, old_options);
 	lh_identity_restore(&identity);
 }
 
@@ -572,7 +587,7 @@ lakehouse_alter_source(PG_FUNCTION_ARGS)
 	lh_identity_restore(&identity);
 	(void) store_definition(&definition, source->source_id);
 	if (definition.is_kafka && (!PG_ARGISNULL(2) || !PG_ARGISNULL(4)))
-		prepare_kafka(source->source_id, true);
+		prepare_kafka(source->source_id, source->options);
 	if (!definition.is_kafka)
 		prepare_files(source->source_id, source, definition.options);
 	PG_RETURN_VOID();
@@ -618,6 +633,8 @@ lakehouse_drop_source(PG_FUNCTION_ARGS)
 	lh_catalog_run("DELETE FROM lakehouse.schema_change WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.kafka_offset WHERE source_id OPERATOR(pg_catalog.=) $1",
+				   1, types, &value, NULL);
+	lh_catalog_run("DELETE FROM lakehouse.kafka_loss WHERE source_id OPERATOR(pg_catalog.=) $1",
 				   1, types, &value, NULL);
 	lh_catalog_end(&catalog);
 	PG_RETURN_VOID();

@@ -23,18 +23,19 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+#include "guc.h"
 #include "source/kafka_client_internal.h"
 #include "source/kafka_producer.h"
 #include "source/server.h"
-
-/* bytes that librdkafka may read ahead (kB) */
-#define AHEAD_KBYTES 16384
 
 /* how long closing a client may hold up the backend */
 #define CLOSE_LIMIT_MS 2000
 
 /* a complaint about a connection explains a failure for this long */
 #define REASON_LIMIT_MS 15000
+
+/* after this the token of OAUTHBEARER is given once more */
+#define TOKEN_LIFETIME_MS 600000
 
 /* What the closing thread and the backend share. */
 typedef struct Closing
@@ -49,6 +50,7 @@ static LhKafka *open_client(List *properties, MemoryContext context, rd_kafka_ty
 static rd_kafka_conf_t *make_conf(List *properties, LhKafka *kafka, rd_kafka_type_t type);
 static const char *set_own(rd_kafka_conf_t *conf, const char *const own[][2]);
 static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque);
+static void on_token(rd_kafka_t *rk, const char *config, void *opaque);
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text);
 static void close_at_exit(int code, Datum arg);
 static void close_at_reset(void *arg);
@@ -56,13 +58,28 @@ static void *run_closing(void *arg);
 static void free_client(LhKafka *kafka);
 static void copy_text(char *to, Size size, const char *from);
 
+/*
+ * check_token accepts what RFC 6750 says a bearer token looks like.
+ */
+static bool
+check_token(const char *value)
+{
+	size_t		length = strspn(value, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~+/");
+
+	return length > 0 && value[length + strspn(value + length, "=")] == '\0';
+}
+
 bool
 lh_kafka_check_property(const char *name, const char *value, char *message, Size size)
 {
-	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	rd_kafka_conf_t *conf;
 	char		text[512];
-	rd_kafka_conf_res_t result = rd_kafka_conf_set(conf, name, value, text, sizeof(text));
+	rd_kafka_conf_res_t result;
 
+	if (strcmp(name, LH_KAFKA_TOKEN) == 0)
+		return check_token(value);
+	conf = rd_kafka_conf_new();
+	result = rd_kafka_conf_set(conf, name, value, text, sizeof(text));
 	rd_kafka_conf_destroy(conf);
 	if (result == RD_KAFKA_CONF_OK)
 		return true;
@@ -154,7 +171,6 @@ static const char *const consumer_settings[][2] = {
 	{"enable.partition.eof", "true"},
 	{"check.crcs", "true"},
 	{"queued.min.messages", CppAsString2(AHEAD_MESSAGES)},
-	{"queued.max.messages.kbytes", CppAsString2(AHEAD_KBYTES)},
 	{"auto.offset.reset", "error"},
 	{"auto.commit.enable", "false"},
 	{NULL, NULL}
@@ -196,17 +212,26 @@ make_conf(List *properties, LhKafka *kafka, rd_kafka_type_t type)
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 	const char *failed = NULL;
 	char		message[512];
+	char		number[16];
 	ListCell   *cell;
 
 	/* the default would run kinit if the protocol were a SASL one */
 	rd_kafka_conf_set(conf, "sasl.mechanism", "PLAIN", message, sizeof(message));
 	rd_kafka_conf_set(conf, "client.id", "lakehouse", message, sizeof(message));
-	/* a smaller answer keeps the memory for read-ahead near its bound */
-	rd_kafka_conf_set(conf, "fetch.max.bytes", "16777216", message, sizeof(message));
+	/* a smaller answer keeps the memory for read-ahead near its bound; it must hold
+	 * the largest message that is taken anyhow */
+	snprintf(number, sizeof(number), "%d", Min(lh_kafka_read_ahead, 16 * 1024) * 1024);
+	rd_kafka_conf_set(conf, "fetch.max.bytes", number, message, sizeof(message));
 	foreach(cell, properties)
 	{
 		const LhKafkaProperty *property = lfirst(cell);
 
+		if (strcmp(property->name, LH_KAFKA_TOKEN) == 0)
+		{
+			/* ours, not librdkafka's */
+			kafka->token = strdup(property->value);
+			continue;
+		}
 		if (rd_kafka_conf_set(conf, property->name, property->value,
 							  message, sizeof(message)) != RD_KAFKA_CONF_OK)
 			failed = property->name;
@@ -221,10 +246,14 @@ make_conf(List *properties, LhKafka *kafka, rd_kafka_type_t type)
 		failed = set_own(conf, own_settings);
 	if (failed == NULL)
 		failed = set_own(conf, type == RD_KAFKA_CONSUMER ? consumer_settings : producer_settings);
+	snprintf(number, sizeof(number), "%d", lh_kafka_read_ahead);
+	rd_kafka_conf_set(conf, "queued.max.messages.kbytes", number, message, sizeof(message));
 	if (type == RD_KAFKA_PRODUCER)
 		rd_kafka_conf_set_dr_msg_cb(conf, lh_kafka_on_delivery);
 	rd_kafka_conf_set_error_cb(conf, on_error);
 	rd_kafka_conf_set_log_cb(conf, on_log);
+	rd_kafka_conf_set_offset_commit_cb(conf, lh_kafka_on_publish);
+	rd_kafka_conf_set_oauthbearer_token_refresh_cb(conf, on_token);
 	rd_kafka_conf_set_opaque(conf, kafka);
 	if (failed != NULL)
 	{
@@ -255,6 +284,13 @@ on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
 			kafka->down = true;
 			break;
+		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+		case RD_KAFKA_RESP_ERR_INVALID_GROUP_ID:
+		case RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE:
+			/* of the group that is told positions: nothing that reading needs */
+			kafka->publish_error = err;
+			kafka->publish_answered = true;
+			break;
 		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
 		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
 		case RD_KAFKA_RESP_ERR__SSL:
@@ -269,6 +305,26 @@ on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 	}
 	if (was_well && (kafka->down || kafka->refused))
 		kafka->since = GetCurrentTimestamp();
+}
+
+/*
+ * on_token gives librdkafka the token of the user mapping.  It asks again before
+ * the time given here is over; whether the token is still good the brokers know.
+ */
+static void
+on_token(rd_kafka_t *rk, const char *config, void *opaque)
+{
+	LhKafka    *kafka = opaque;
+	int64		now_ms = (GetCurrentTimestamp() / 1000) +
+		(POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * INT64CONST(86400000);
+	char		message[512];
+
+	if (kafka->token == NULL)
+		rd_kafka_oauthbearer_set_token_failure(rk, "the user mapping has no \"" LH_KAFKA_TOKEN "\"");
+	else if (rd_kafka_oauthbearer_set_token(rk, kafka->token, now_ms + TOKEN_LIFETIME_MS, "lakehouse", NULL, 0,
+											message, sizeof(message)) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		/* the message may quote the token */
+		rd_kafka_oauthbearer_set_token_failure(rk, "librdkafka refuses the token of the user mapping");
 }
 
 static void
@@ -383,6 +439,14 @@ run_closing(void *arg)
 }
 
 static void
+free_secret(char *secret)
+{
+	if (secret != NULL)
+		explicit_bzero(secret, strlen(secret));
+	free(secret);
+}
+
+static void
 free_client(LhKafka *kafka)
 {
 	close(kafka->wake[0]);
@@ -391,9 +455,8 @@ free_client(LhKafka *kafka)
 	free(kafka->taken);
 	lh_kafka_forget_sending(kafka);
 	free(kafka->username);
-	if (kafka->password != NULL)
-		explicit_bzero(kafka->password, strlen(kafka->password));
-	free(kafka->password);
+	free_secret(kafka->password);
+	free_secret(kafka->token);
 	free(kafka);
 }
 

@@ -16,6 +16,9 @@ typedef struct LhKafka LhKafka;
 #define LH_KAFKA_BEGINNING	INT64CONST(-2)
 #define LH_KAFKA_END		INT64CONST(-1)
 
+/* property of a user mapping that is no property of librdkafka */
+#define LH_KAFKA_TOKEN "sasl.oauthbearer.token"
+
 typedef enum LhKafkaEvent
 {
 	LH_KAFKA_RECORD,
@@ -76,6 +79,15 @@ extern int	lh_kafka_partitions(LhKafka *kafka, const char *topic, int timeout_ms
 								LhError *error);
 
 /*
+ * Names of the topics of the cluster that the client may see, NULL-terminated, in
+ * the current context; NULL with *error (28000, 08001).  Waits as above.
+ */
+extern char **lh_kafka_topics(LhKafka *kafka, int timeout_ms, LhError *error);
+
+/* does any broker answer?  If not, *error as above */
+extern bool lh_kafka_ping(LhKafka *kafka, int timeout_ms, LhError *error);
+
+/*
  * Answers questions for offsets; false with *error if no broker answered at
  * all.  Where the leader of a partition did not, its question is marked and
  * *error says why.  Waits as above.
@@ -109,6 +121,14 @@ extern void lh_kafka_wait(LhKafka *kafka, long timeout_ms);
  * milliseconds since then in *age.  NULL if nothing is known to be wrong.
  */
 extern const LhError *lh_kafka_trouble(LhKafka *kafka, long *age);
+
+/*
+ * lh_kafka_publish tells the client's group (property group.id) positions, and
+ * waits for the answer for at most wait_ms.  lh_kafka_publish_answer gives an
+ * answer that came since, sqlstate 0 for a good one; false if none did.
+ */
+extern void lh_kafka_publish(LhKafka *kafka, const LhKafkaQuestion *positions, int count, int wait_ms);
+extern bool lh_kafka_publish_answer(LhKafka *kafka, LhError *error);
 
 /* headers of a record */
 extern int	lh_kafka_headers(const LhKafkaMessage *message);

@@ -39,6 +39,7 @@ struct LhKafka
 	int			wake[2];		/* pipe: librdkafka writes, we wait */
 	char	   *username;		/* for wake_brokers */
 	char	   *password;
+	char	   *token;			/* of OAUTHBEARER */
 	bool		drained;		/* less than half of the read-ahead is left */
 	rd_kafka_message_t **taken; /* room for lh_kafka_take */
 	int			taken_size;
@@ -51,6 +52,10 @@ struct LhKafka
 	char		reason[320];	/* last text of librdkafka about a connection */
 	TimestampTz reason_since;	/* when it came; it is no reason for long */
 	LhError		trouble;		/* for lh_kafka_trouble */
+
+	/* the last answer to lh_kafka_publish */
+	bool		publish_answered;
+	rd_kafka_resp_err_t publish_error;
 
 	MemoryContextCallback *callback;
 	LhKafka    *next;			/* in open_clients */
@@ -69,6 +74,10 @@ extern void lh_kafka_make_queue(LhKafka *kafka);
 /* says why no broker answered, or what one answered about a topic */
 extern void lh_kafka_connection_error(LhKafka *kafka, LhError *error);
 extern void lh_kafka_topic_error(rd_kafka_resp_err_t err, LhError *error);
+
+/* the cluster's answer to lh_kafka_publish */
+extern void lh_kafka_on_publish(rd_kafka_t *rk, rd_kafka_resp_err_t err,
+								rd_kafka_topic_partition_list_t *positions, void *opaque);
 
 /* a broker answered: what was known to be wrong is over */
 extern void lh_kafka_heard(LhKafka *kafka);

@@ -80,6 +80,7 @@ static const Property properties[] = {
 	{"ssl.curves.list", IN_SERVER, false},
 	{"ssl.endpoint.identification.algorithm", IN_SERVER, false},
 	{"ssl.sigalgs.list", IN_SERVER, false},
+	{LH_KAFKA_TOKEN, IN_USER_MAPPING, true},
 	{"sasl.password", IN_USER_MAPPING, true},
 	{"sasl.username", IN_USER_MAPPING, true},
 	{"ssl.certificate.pem", IN_USER_MAPPING, true},
@@ -102,7 +103,7 @@ static const struct
 	{"ssl.keystore.", "It would read a file of the server."},
 	{"interceptors", "It would load code into the server."},
 	{"sasl.kerberos.", "It would run a command on the server."},
-	{"sasl.oauthbearer.", "It would make the server call other hosts."},
+	{"sasl.oauthbearer.", "It would make the server call other hosts; only a token itself is taken, as \"" LH_KAFKA_TOKEN "\" of the user mapping."},
 	{"enable.sasl.oauthbearer.", "It would make the server accept tokens that nobody signed."},
 	{"sasl.mechanisms", "The property is called \"sasl.mechanism\" here."},
 	{"metadata.broker.list", "The property is called \"bootstrap.servers\" here."},
@@ -384,7 +385,7 @@ check_bootstrap_servers(const char *value)
 
 /*
  * check_security refuses the one mechanism that runs a command (GSSAPI, which
- * is also librdkafka's default) and those that need code of the application.
+ * is also librdkafka's default).
  */
 static void
 check_security(List *options)
@@ -398,18 +399,18 @@ check_security(List *options)
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"bootstrap.servers\" is missing"),
 				 errhint("CREATE SERVER name FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS (\"bootstrap.servers\" 'host:port').")));
-	if (mechanism != NULL && strcmp(mechanism, "PLAIN") != 0 &&
+	if (mechanism != NULL && strcmp(mechanism, "PLAIN") != 0 && strcmp(mechanism, "OAUTHBEARER") != 0 &&
 		strcmp(mechanism, "SCRAM-SHA-256") != 0 && strcmp(mechanism, "SCRAM-SHA-512") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 				 errmsg("value of property \"sasl.mechanism\" is not permitted"),
-				 errhint("The mechanisms are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512.")));
+				 errhint("The mechanisms are PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER.")));
 	if (protocol != NULL && pg_strncasecmp(protocol, "sasl_", 5) == 0 && mechanism == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_OPTION_NAME_NOT_FOUND),
 				 errmsg("option \"sasl.mechanism\" is missing"),
 				 errdetail("Security protocol \"%s\" needs it.", protocol),
-				 errhint("The mechanisms are PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512.")));
+				 errhint("The mechanisms are PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 and OAUTHBEARER.")));
 	if (verification != NULL && strcmp(verification, "true") != 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_WARNING),

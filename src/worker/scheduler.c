@@ -724,7 +724,7 @@ serve_sources(Pass *pass)
 	lh_catalog_begin(&catalog);
 	count = (int) lh_catalog_run("SELECT s.source_id, s.owner, s.name, s.xmin::pg_catalog.text::pg_catalog.int8,"
 								 " t.retry_at IS NULL OR t.retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp(),"
-								 " CASE s.kind WHEN 'files' THEN (s.options OPERATOR(pg_catalog.->>) 'workers')::pg_catalog.int4 END"
+								 " (s.options OPERATOR(pg_catalog.->>) 'workers')::pg_catalog.int4"
 								 " FROM lakehouse.source s LEFT JOIN lakehouse.source_state t"
 								 " ON t.source_id OPERATOR(pg_catalog.=) s.source_id"
 								 " WHERE s.trigger OPERATOR(pg_catalog.=) 'continuous'"

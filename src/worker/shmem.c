@@ -440,6 +440,30 @@ lh_wake_outbox(Oid database, int64 object)
 }
 
 /*
+ * lh_source_share tells which part of its source a worker is to read: its place
+ * among those that are alive and were started for the same definition.
+ */
+void
+lh_source_share(const LhWorkerConfig *config, int *part, int *parts)
+{
+	*part = *parts = 0;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		LhSlot	   *slot = &shared->slots[i];
+
+		if (slot->state != LH_SLOT_ALIVE || slot->stop || slot->config.kind != LH_WORKER_SOURCE ||
+			slot->config.database != config->database || slot->config.object != config->object ||
+			slot->config.version != config->version)
+			continue;
+		(*parts)++;
+		if (slot->config.worker < config->worker)
+			(*part)++;
+	}
+	LWLockRelease(shared->lock);
+}
+
+/*
  * lh_source_busy tells whether all workers of the source with a smaller number
  * are at work, and have been for some time.
  */

@@ -86,6 +86,7 @@ extern void lh_wake_workers(Oid database, bool jobs_only);
 extern void lh_wake_source(Oid database, int64 source_id);
 extern void lh_wake_outbox(Oid database, int64 object);
 extern bool lh_source_busy(const LhWorkerConfig *config);
+extern void lh_source_share(const LhWorkerConfig *config, int *part, int *parts);
 extern void lh_launcher_attach(void);
 extern void lh_request_probe(Oid database);
 extern bool lh_take_probe_requests(Oid *databases, int size, int *count);

@@ -74,6 +74,8 @@ lh_source_run(const LhWorkerConfig *config)
 		ingest = open_source(config);
 		for (current = ingest != NULL; current && !lh_slot_stop_requested();)
 		{
+			if (config->workers > 1)
+				lh_source_share(config, &ingest->part, &ingest->parts);
 			if (!more)
 			{
 				lh_slot_set_working(false);

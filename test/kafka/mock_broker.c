@@ -21,6 +21,8 @@
  *								error code (3 = unknown topic, 29 = not
  *								authorized); 0 ends it
  *	  rtt MILLISECONDS			delay of every answer
+ *	  committed GROUP TOPIC PARTITION
+ *								answers with the offset that the group was told
  *
  * Messages wait in memory: about 5 MB or 100,000 in each partition, of which
  * the oldest are dropped first.  No transactions.
@@ -29,6 +31,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <librdkafka/rdkafka_mock.h>
 #include <poll.h>
 #include <signal.h>
@@ -149,6 +152,42 @@ set_rtt(Cluster *cluster, const char *text)
 }
 
 /*
+ * read_committed asks for the position of a consumer group, as any other client
+ * would.
+ */
+static bool
+read_committed(Cluster *cluster, const char *text, int64_t *offset)
+{
+	char		group[250];
+	char		topic[250];
+	int			partition;
+	char		error[512];
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+	rd_kafka_topic_partition_list_t *list;
+	rd_kafka_t *rk;
+	bool		good;
+
+	if (sscanf(text, "%249s %249s %d", group, topic, &partition) != 3 ||
+		rd_kafka_conf_set(conf, "bootstrap.servers", rd_kafka_mock_cluster_bootstraps(cluster->mock),
+						  error, sizeof(error)) != RD_KAFKA_CONF_OK ||
+		rd_kafka_conf_set(conf, "group.id", group, error, sizeof(error)) != RD_KAFKA_CONF_OK)
+	{
+		rd_kafka_conf_destroy(conf);
+		return false;
+	}
+	rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, error, sizeof(error));
+	if (rk == NULL)
+		fail(error);
+	list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_list_add(list, topic, partition);
+	good = rd_kafka_committed(rk, list, 10000) == RD_KAFKA_RESP_ERR_NO_ERROR;
+	*offset = list->elems[0].offset;
+	rd_kafka_topic_partition_list_destroy(list);
+	rd_kafka_destroy(rk);
+	return good;
+}
+
+/*
  * run_command carries out one line and answers it.
  */
 static void
@@ -200,6 +239,18 @@ run_command(Cluster *cluster, char *line)
 	}
 	else if (strcmp(verb, "rtt") == 0)
 		good = set_rtt(cluster, rest);
+	else if (strcmp(verb, "committed") == 0)
+	{
+		int64_t		offset;
+
+		good = read_committed(cluster, rest, &offset);
+		if (good)
+		{
+			printf("ok %" PRId64 "\n", offset);
+			fflush(stdout);
+			return;
+		}
+	}
 	else
 		snprintf(counts->error, sizeof(counts->error), "unknown command");
 

@@ -335,13 +335,13 @@ sub start_broker
 	return $broker;
 }
 
-# broker_command gives the broker a command and dies unless it answers "ok".
+# broker_command gives the broker a command, dies unless it answers "ok", and
+# gives what follows that.
 sub broker_command
 {
 	my ($broker, $command) = @_;
 	broker_send($broker, $command);
-	broker_answer($broker, $command);
-	return;
+	return broker_answer($broker, $command);
 }
 
 sub broker_send
@@ -357,8 +357,8 @@ sub broker_answer
 	my ($broker, $command) = @_;
 	$broker->{run}->pump until $broker->{out} =~ s/^(.*)\n//;
 	my $answer = $1;
-	die "broker, $command: $answer" unless $answer =~ /^ok/;
-	return;
+	die "broker, $command: $answer" unless $answer =~ s/^ok ?//;
+	return $answer;
 }
 
 sub stop_broker

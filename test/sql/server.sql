@@ -128,6 +128,8 @@ SELECT o, r.* FROM unnest(ARRAY[
 	'kafka OPTIONS ("ssl.key.location" ''/etc/shadow'')',
 	'kafka OPTIONS ("sasl.passwort" ''hunter2'')',
 	'kafka OPTIONS ("sasl.password" '''')',
+	'kafka OPTIONS ("sasl.oauthbearer.token" ''eyJh.bGci-_~+/=='')',
+	'kafka OPTIONS ("sasl.oauthbearer.token" ''two words'')',
 	'landing OPTIONS (password ''x'')']) WITH ORDINALITY u(o, n),
 	LATERAL refusal('CREATE USER MAPPING FOR PUBLIC SERVER ' || o) r ORDER BY n;
 
@@ -165,7 +167,7 @@ SELECT (refusal($$SELECT lakehouse.create_source('x', server => 'other', target 
 
 -- options of a Kafka source, checked before any broker is asked
 SELECT o, r.* FROM unnest(ARRAY[
-	'{"startingOffsets": "latest"}',
+	'{"startingOffset": "latest"}',
 	'{"starting_offsets": "lates"}',
 	'{"starting_offsets": "yesterday"}',
 	'{"starting_offsets": "2014-13-01"}',
