@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 
 #include "bronze/corrupt_record.h"
@@ -29,13 +30,13 @@
 const char *const lh_file_schema_options[] = {"schema_evolution_mode", "rescued_data_column",
 "reader_case_sensitive", "schema_hints", "max_columns", "partition_columns", LH_CORRUPT_OPTION, NULL};
 
-typedef enum Mode
+typedef enum EvolutionMode
 {
 	MODE_NONE,
 	MODE_RESCUE,
 	MODE_ADD,
 	MODE_FAIL
-} Mode;
+} EvolutionMode;
 
 static const char *const mode_names[] = {"none", "rescue", "addNewColumns", "failOnNewColumns", NULL};
 
@@ -63,7 +64,7 @@ struct LhFileSchema
 {
 	LhFieldSink sink;			/* first: the reader's pointer is ours */
 	MemoryContext context;
-	Mode		mode;
+	EvolutionMode mode;
 	TupleDesc	tupdesc;
 	int			columns;		/* of the target */
 	int			max_columns;
@@ -124,7 +125,7 @@ lh_file_schema_rescued_column(Jsonb *options)
 	return name[0] == '\0' ? NULL : name;
 }
 
-static Mode
+static EvolutionMode
 find_mode(Jsonb *options)
 {
 	char	   *name = lh_options_text(options, "schema_evolution_mode", mode_names[MODE_NONE]);
@@ -374,7 +375,7 @@ take_field(LhFieldSink *sink, const LhField *field)
 {
 	LhFileSchema *schema = (LhFileSchema *) sink;
 
-	if (!field->mismatch && schema->unknown != NULL && note_unknown(schema, field))
+	if (!field->mismatch && !field->duplicate && schema->unknown != NULL && note_unknown(schema, field))
 		return;
 	if (schema->rescued < 0 || field->kind == LH_FIELD_NULL)
 		return;
@@ -401,13 +402,13 @@ push_key(JsonbParseState **state, const char *name, int length)
 }
 
 static void
-push_text(JsonbParseState **state, const char *text, int length)
+push_text(JsonbParseState **state, const char *text, int length, JsonbIteratorToken token)
 {
 	JsonbValue	value = {.type = jbvString};
 
 	value.val.string.val = unconstify(char *, text);
 	value.val.string.len = length;
-	pushJsonbValue(state, WJB_VALUE, &value);
+	pushJsonbValue(state, token, &value);
 }
 
 /*
@@ -415,7 +416,7 @@ push_text(JsonbParseState **state, const char *text, int length)
  * and for other formats, its text.
  */
 static void
-push_field(JsonbParseState **state, const LhField *field)
+push_field(JsonbParseState **state, const LhField *field, JsonbIteratorToken token)
 {
 	Jsonb	   *json;
 	JsonbValue	value;
@@ -435,11 +436,11 @@ push_field(JsonbParseState **state, const LhField *field)
 				value.val.binary.data = &json->root;
 				value.val.binary.len = VARSIZE(json) - VARHDRSZ;
 			}
-			pushJsonbValue(state, WJB_VALUE, &value);
+			pushJsonbValue(state, token, &value);
 			return;
 		}
 	}
-	push_text(state, field->text, field->length);
+	push_text(state, field->text, field->length, token);
 }
 
 /* what is said of the place of a record, in a file or in a topic */
@@ -467,6 +468,8 @@ reason_of(LhFileSchema *schema, const LhField *field)
 {
 	if (field->mismatch)
 		return "type_mismatch";
+	if (field->duplicate)
+		return "duplicate";
 	return kind_of_name(schema, field->name, field->name_length) == NAME_OTHER_CASE ?
 		"case_mismatch" : "unknown_column";
 }
@@ -481,19 +484,63 @@ push_number(JsonbParseState **state, const char *name, int64 number)
 	pushJsonbValue(state, WJB_VALUE, &value);
 }
 
-static Datum
-rescued_value(LhFileSchema *schema, int record)
+/*
+ * Tells whether field i has the name of another one, which comes before it or
+ * behind it.
+ */
+static bool
+is_repeated(const LhFileSchema *schema, int i, bool before)
 {
-	JsonbParseState *state = NULL;
-	LhPlace		place = {.byte_offset = -1};
+	const LhField *field = &schema->fields[i];
+	int			end = before ? i : schema->count;
 
-	schema->inner->place(schema->inner->reader, record, &place);
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int j = before ? 0 : i + 1; j < end; j++)
+		if (schema->fields[j].name_length == field->name_length &&
+			memcmp(schema->fields[j].name, field->name, field->name_length) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * Adds the fields. A name that comes more than once gets an array of its values,
+ * if "repeated" says that there is one: to look for it costs time.
+ */
+static void
+push_fields(LhFileSchema *schema, JsonbParseState **state, const char *const *ours, bool repeated)
+{
 	for (int i = 0; i < schema->count; i++)
 	{
-		push_name(&state, &schema->fields[i], place.topic ? topic_members : file_members);
-		push_field(&state, &schema->fields[i]);
+		const LhField *field = &schema->fields[i];
+
+		CHECK_FOR_INTERRUPTS();
+		if (!repeated || (!is_repeated(schema, i, true) && !is_repeated(schema, i, false)))
+		{
+			push_name(state, field, ours);
+			push_field(state, field, WJB_VALUE);
+			continue;
+		}
+		if (is_repeated(schema, i, true))
+			continue;
+		push_name(state, field, ours);
+		pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+		for (int j = i; j < schema->count; j++)
+			if (schema->fields[j].name_length == field->name_length &&
+				memcmp(schema->fields[j].name, field->name, field->name_length) == 0)
+				push_field(state, &schema->fields[j], WJB_ELEM);
+		pushJsonbValue(state, WJB_END_ARRAY, NULL);
 	}
+}
+
+/*
+ * Builds what is kept of a record, with its place.
+ */
+static JsonbValue *
+build_rescued(LhFileSchema *schema, const LhPlace *place, bool repeated)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_fields(schema, &state, place->topic ? topic_members : file_members, repeated);
 	push_key(&state, "_reason", strlen("_reason"));
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < schema->count; i++)
@@ -501,23 +548,41 @@ rescued_value(LhFileSchema *schema, int record)
 		const char *reason = reason_of(schema, &schema->fields[i]);
 
 		push_key(&state, schema->fields[i].name, schema->fields[i].name_length);
-		push_text(&state, reason, strlen(reason));
+		push_text(&state, reason, strlen(reason), WJB_VALUE);
 	}
 	pushJsonbValue(&state, WJB_END_OBJECT, NULL);
-	if (place.topic != NULL)
+	if (place->topic != NULL)
 	{
 		push_key(&state, "_topic", strlen("_topic"));
-		push_text(&state, place.topic, strlen(place.topic));
-		push_number(&state, "_partition", place.partition);
-		push_number(&state, "_offset", place.offset);
+		push_text(&state, place->topic, strlen(place->topic), WJB_VALUE);
+		push_number(&state, "_partition", place->partition);
+		push_number(&state, "_offset", place->offset);
 	}
 	else
 	{
 		push_key(&state, "_file_path", strlen("_file_path"));
-		push_text(&state, schema->path, strlen(schema->path));
-		push_number(&state, "_line", place.line);
+		push_text(&state, schema->path, strlen(schema->path), WJB_VALUE);
+		push_number(&state, "_line", place->line);
 	}
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	return pushJsonbValue(&state, WJB_END_OBJECT, NULL);
+}
+
+static Datum
+rescued_value(LhFileSchema *schema, int record)
+{
+	LhPlace		place = {.byte_offset = -1};
+	JsonbValue *value;
+	int			members;
+
+	schema->inner->place(schema->inner->reader, record, &place);
+	members = schema->count + lengthof(file_members) - 1;
+	if (place.topic != NULL)
+		members = schema->count + lengthof(topic_members) - 1;
+	value = build_rescued(schema, &place, false);
+	/* of a name that came twice one value is gone */
+	if (value->val.object.nPairs < members)
+		value = build_rescued(schema, &place, true);
+	return JsonbPGetDatum(JsonbValueToJsonb(value));
 }
 
 static bool

@@ -68,6 +68,14 @@ typedef struct RowColumn
 	LhJsonValue *value;			/* NULL = not to be filled */
 } RowColumn;
 
+/* What a column took last. */
+typedef struct TakenValue
+{
+	uint64		object;			/* from the n-th object */
+	const char *start;
+	int			length;
+} TakenValue;
+
 struct LhJsonRow
 {
 	TupleDesc	tupdesc;
@@ -77,6 +85,8 @@ struct LhJsonRow
 	int16	   *table;			/* column + 1; 0 = empty */
 	int16		guess[GUESSES]; /* column that the n-th key was last time */
 	bool		may_raise;
+	TakenValue *taken;			/* by each column, if that is of interest; or NULL */
+	uint64		objects;		/* read so */
 };
 
 /* ------------------------------------------------------------ creation */
@@ -638,6 +648,39 @@ give_mismatch(RowColumn *column, LhJsonReading *reading, LhFieldSink *sink, cons
 }
 
 /*
+ * Begins to remember what the columns take of an object, because a value that a
+ * later one of the same name replaces is to be rescued.
+ */
+static void
+begin_taking(LhJsonRow *row)
+{
+	if (row->taken == NULL)
+		row->taken = MemoryContextAllocZero(GetMemoryChunkContext(row),
+											sizeof(TakenValue) * Max(row->count, 1));
+	row->objects++;
+}
+
+/*
+ * The column took the value that was read last; what it took before from the same
+ * object goes to the sink.
+ */
+static void
+take_value(LhJsonRow *row, const LhJsonReading *reading, LhFieldSink *sink, int i,
+		   const char *start, bool nothing)
+{
+	TakenValue *taken = &row->taken[i];
+	LhField		field = {.duplicate = true, .name = row->columns[i].name,
+		.name_length = row->columns[i].length, .kind = LH_FIELD_JSON,
+	.text = taken->start, .length = taken->length};
+
+	if (taken->object == row->objects)
+		sink->take(sink, &field);
+	taken->object = nothing ? 0 : row->objects;
+	taken->start = start;
+	taken->length = reading->scan->p - start;
+}
+
+/*
  * Within the loop an error of a value leaves the scanner behind it; an error of
  * the text, which "fault" shows, ends everything.
  */
@@ -647,10 +690,13 @@ lh_json_row_fill(LhJsonRow *row, LhJsonReading *reading, Datum *values, bool *nu
 	LhJsonScan *scan = reading->scan;
 	LhFieldSink *sink = reading->sink;
 	const char **raising = reading->raising;
+	bool		rescue = sink != NULL && sink->rescue;
 	int			position = 0;
 
 	/* what is within belongs to the column at hand */
 	reading->raising = NULL;
+	if (rescue)
+		begin_taking(row);
 	for (;; position++)
 	{
 		LhJsonToken token = lh_json_next(scan);
@@ -679,7 +725,11 @@ lh_json_row_fill(LhJsonRow *row, LhJsonReading *reading, Datum *values, bool *nu
 			*raising = reading->column;
 		reading->sink = sink;
 		if (lh_json_value_read(row->columns[i].value, reading, token, &values[i], &nulls[i]))
+		{
+			if (rescue)
+				take_value(row, reading, sink, i, start, nulls[i]);
 			continue;
+		}
 		if (scan->fault != LH_JSON_FINE)
 			return false;
 
@@ -687,5 +737,7 @@ lh_json_row_fill(LhJsonRow *row, LhJsonReading *reading, Datum *values, bool *nu
 		reading->column = row->columns[i].name;
 		if (!give_mismatch(&row->columns[i], reading, sink, start, &values[i], &nulls[i]))
 			return false;
+		if (rescue)
+			take_value(row, reading, sink, i, start, true);
 	}
 }

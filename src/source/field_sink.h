@@ -14,6 +14,8 @@ typedef struct LhField
 {
 	bool		mismatch;		/* there is a column, but the value does not
 								 * convert; otherwise no column has the name */
+	bool		duplicate;		/* there is a column, but a later value of the
+								 * record counts */
 	const char *name;			/* in the server's encoding, not terminated */
 	int			name_length;
 	LhFieldKind kind;

@@ -596,9 +596,13 @@ sub add_json
 		$unknown[-1][3] = undef if $member[-1][1] =~ /^"/;
 	}
 	@member = sort { rand() <=> 0.5 } @member if chance(0.5);
-	# of two members with one name the last counts
-	unshift @member, [ 'c1', $source->{column}[1][1] eq 'text' ? '"earlier"' : 'null' ]
-	  if !$source->{rescue} && chance(0.02) && grep { $_->[0] eq 'c1' } @member;
+	# of two members with one name the last counts, the other is rescued
+	if (chance(0.05) && grep { $_->[0] eq 'c1' } @member)
+	{
+		my $text = $source->{column}[1][1] eq 'text';
+		unshift @member, [ 'c1', $text ? '"earlier"' : 'null' ];
+		push @unknown, [ 'c1', 'earlier', 'earlier', undef, undef, $source->{rescue} ? 'duplicate' : 'drop' ] if $text;
+	}
 	write_json_record($source, $file, \@member, \@fields, \@unknown);
 	return;
 }

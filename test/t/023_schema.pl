@@ -204,6 +204,33 @@ is(rows('r'), <<'END' =~ s/\n\z//r, 'rescued: other types, other case, no column
 {"o": null, "at": null, "id": null, "addr": null, "name": "{\"a\": 1}", "_rescued_data": {"ID": 3, "_line": 3, "extra": {"deep": [true, null]}, "__line": "theirs", "_reason": {"ID": "case_mismatch", "_line": "unknown_column", "extra": "unknown_column"}, "_file_path": "in/r.json"}}
 {"o": null, "at": null, "id": null, "addr": null, "name": null, "_rescued_data": {"id": 5.5, "bad": "\"\\u0000\"", "_line": 5, "extra": "esc", "_reason": {"id": "type_mismatch", "bad": "unknown_column", "extra": "unknown_column"}, "_file_path": "in/r.json"}}
 END
+sql('CREATE TABLE rd (id bigint, v text, _rescued_data jsonb)');
+put('in/rd.json', <<'END');
+{"id": 1, "id": 2, "v": "a"}
+{"id": 3, "ID": 4}
+{"id": 5, "id": 6, "id": 7}
+{"id": 8, "id": "x"}
+{"id": "x", "id": 9}
+{"id": 10, "id": null}
+{"id": null, "id": 11}
+{"y": 1, "y": {"a": 2}, "_line": 1, "_line": 2, "id": 12}
+{"id": 13, "v": "a", "v": "a"}
+{"id": 14}
+END
+source('rd', 'rd', 'in/rd.json', '{"reader_case_sensitive": false}');
+is(run_source('rd'), '1|10|0|0', 'members that come more than once');
+is(sql("SELECT id, v, _rescued_data - '_file_path' FROM rd ORDER BY ctid"), <<'END' =~ s/\n\z//r, 'the last one counts, and none of them is lost');
+2|a|{"id": 1, "_line": 1, "_reason": {"id": "duplicate"}}
+4||{"id": 3, "_line": 2, "_reason": {"id": "duplicate"}}
+7||{"id": [5, 6], "_line": 3, "_reason": {"id": "duplicate"}}
+||{"id": ["x", 8], "_line": 4, "_reason": {"id": "duplicate"}}
+9||{"id": "x", "_line": 5, "_reason": {"id": "type_mismatch"}}
+||{"id": 10, "_line": 6, "_reason": {"id": "duplicate"}}
+11||
+12||{"y": [1, {"a": 2}], "_line": 8, "__line": [1, 2], "_reason": {"y": "unknown_column", "_line": "unknown_column"}}
+13|a|{"v": "a", "_line": 9, "_reason": {"v": "duplicate"}}
+14||
+END
 sql('CREATE TABLE rc (id bigint, name inet, day date, rest jsonb)');
 put('in/rc.csv', "ID,name,day,more\n1,10.0.0.1,2024-01-01,\n2,\"no \"\"where\"\"\",x,\"m,1\"\n3,10.0.0.2\n");
 source('rc', 'rc', 'in/rc.csv', '{"header": true, "rescued_data_column": "rest", "reader_case_sensitive": false}');
