@@ -462,7 +462,7 @@ lh_clean_act(LhCleanPass *pass, const LhCleanFile *file, LhCleanVerdict unwanted
 			return unwanted;
 		}
 		if (!take(pass, &place, original))
-			return judge_missing(&place, true, reason, sqlstate);
+			return judge_missing(&place, lh_file_exists(place.from, place.name), reason, sqlstate);
 	}
 	finish_or_give_back(pass, &place);
 	return place.moves ? LH_CLEAN_MOVED : LH_CLEAN_DELETED;

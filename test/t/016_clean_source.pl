@@ -495,6 +495,51 @@ for my $version (map { 100_000 + $_ } 1 .. $versions)
 is(sql('SELECT count(*), count(DISTINCT id), max(id) FROM bronze.t WHERE id > 100000'), "$versions|$versions|" . (100_000 + $versions), 'no version is deleted that was not loaded');
 ok(poll_value($node, "SELECT count(*) FROM lakehouse.file_clean WHERE due IS NOT NULL", '0'), 'all come to an end');
 ok(!-e "$landing/in/again.csv", 'the last one is deleted');
+
+# workers and servers killed at random moments: each file is at one place, whole,
+# and each of its records is there once
+sql(<<"END");
+CREATE TABLE bronze.killed (id int, word text);
+SELECT lakehouse.create_source('killed', 'landing', 'bronze.killed', path => 'killed/*.csv', trigger => 'continuous',
+  options => '{"settle_ms": 0, "clean_source": "move", "clean_source_retention": "0s", "clean_source_move_target": "$done"}');
+SELECT lakehouse.create_source('again', 'landing', 'bronze.killed', path => 'again/*.csv', trigger => 'continuous',
+  options => '{"settle_ms": 0, "clean_source": "delete", "clean_source_retention": "0s"}');
+END
+make_path("$landing/killed", "$landing/again");
+my ($files, $kills) = (0, 0);
+for my $round (1 .. 10)
+{
+	for (1 .. 40)
+	{
+		$files++;
+		spew("$landing/killed/k$files.csv", "$files,moved\n");
+		spew("$landing/again/a$files.csv", "$files,deleted\n");
+	}
+	my $victim = '';
+	wait_until(sub { (undef, $victim) = try_psql($node, "SELECT pid FROM pg_stat_activity WHERE backend_type = 'lakehouse clean-up'"); $victim =~ /^\d+$/ }, 30)
+	  or next;
+	usleep(int(rand(40_000)));
+	if ($round % 3 == 0)
+	{
+		kill_server($node);
+		start_again($node);
+		$kills++;
+	}
+	else
+	{
+		my $seen = -s $node->logfile;
+		next unless kill('KILL', $victim);
+		wait_restarted($node, $seen);
+		$kills++;
+	}
+}
+cmp_ok($kills, '>=', 5, 'kills hit clean-ups');
+ok(poll_value($node, "SELECT count(*) FILTER (WHERE clean_state = 'moved'), count(*) FILTER (WHERE clean_state = 'deleted') FROM lakehouse.file_status WHERE source IN ('killed', 'again')",
+		"$files|$files", 180), "after $kills kills all come to an end");
+is(join(' ', sort glob("$landing/killed/* $landing/killed/.lake* $landing/again/* $landing/again/.lake*")), '', 'no file is where it was');
+is(join('', sort map { slurp_file($_) } glob("$done/killed/* $done/killed/.lake*")), join('', sort map { "$_,moved\n" } 1 .. $files), 'each is at its target once, whole');
+is(sql("SELECT count(*) FROM bronze.killed b FULL JOIN (SELECT i, w FROM generate_series(1, $files) i, unnest('{moved,deleted}'::text[]) w) x ON b.id = x.i AND b.word = x.w WHERE b.id IS NULL OR x.i IS NULL")
+	  . ' ' . sql('SELECT count(*) FROM bronze.killed'), '0 ' . 2 * $files, 'each record is there once');
 is(join(' ', glob("$landing/in/.lakehouse*")), '', 'nothing hidden is left');
 is(sql('SELECT count(*) FROM lakehouse.verify() WHERE NOT ok'), '0', 'verify() finds nothing');
 $node->stop;

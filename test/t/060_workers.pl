@@ -245,7 +245,7 @@ $node->safe_psql('postgres', "CREATE TABLE bronze.n$_ (id int, grp text, val int
 	  . " SELECT lakehouse.create_source('n$_', server => 'landing', target => 'bronze.n$_', format => 'csv',"
 	  . " path => 'n$_/*.csv', options => '{\"header\": true}', trigger => 'continuous')") for 1 .. 3;
 poll('postgres', "SELECT note FROM lakehouse.worker_status WHERE kind = 'scheduler'",
-	'no worker free for 3 workers of sources, 0 owners of flows, 0 senders, 0 tasks', 'sources that wait for a worker are shown');
+	'no worker free for 3 workers of sources, 0 owners of flows, 0 owners of files, 0 senders, 0 tasks', 'sources that wait for a worker are shown');
 put('again', 3);
 poll('postgres', $gold, 'g0:20:1 g1:40:2', 'flows are not kept out by waiting sources');
 $node->safe_psql('postgres', "ALTER SYSTEM RESET lakehouse.max_workers");
