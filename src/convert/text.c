@@ -100,7 +100,10 @@ lh_convert_bool(LhConverter *converter, const char *data, int length,
 		start++;
 	while (start < end && isspace((unsigned char) end[-1]))
 		end--;
-	if (start == end || !parse_bool_with_len(start, end - start, &result))
+	/* of a single "o" the server looks at the byte behind it as well, which is
+	 * not a part of the field here: "on" and "off" are the least it takes */
+	if (start == end || (end - start == 1 && (*start | 0x20) == 'o') ||
+		!parse_bool_with_len(start, end - start, &result))
 		return lh_convert_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION, "boolean",
 								 data, length);
 	*value = BoolGetDatum(result);
