@@ -440,6 +440,9 @@ lh_clean_act(LhCleanPass *pass, const LhCleanFile *file, LhCleanVerdict unwanted
 
 	find_place(pass, file, &place);
 	place.taken = open_file(place.from, place.hidden, file->path, &other);
+	/* where a rename is a link and a removal, a crash may leave both names */
+	if (place.taken != NULL && lh_file_is_named(place.taken, place.from, place.name) == 0)
+		(void) lh_file_remove(place.from, place.name);
 	if (other || (place.taken != NULL && (file->objection != NULL || !is_loaded(place.taken, file))))
 	{
 		int			error = give_back(pass, &place);

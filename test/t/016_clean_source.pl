@@ -294,6 +294,18 @@ for my $mode (qw(move delete))
 	is(hidden(), '', "$mode: nothing hidden is left");
 	unlink("$landing/in/$name");
 }
+# file systems that cannot rename without replacing: a link, then a removal
+{
+	my $name = bring();
+	sql("SELECT lakehouse.run_source('s')");
+	my $seen = -s $node->logfile;
+	call('s', "LOAD 'lakehouse'; SET lakehouse.fault = 'archive-taken:kill:1';");
+	wait_restarted($node, $seen);
+	link(hidden(), "$landing/in/$name") or die $!;
+	call('s');
+	ok(!-e "$landing/in/$name" && hidden() eq '', 'a file that had both names for a moment loses both');
+	is(clean_state("in/$name"), 'deleted', 'as it should');
+}
 # dropped in the middle
 {
 	make_path("$landing/short", "$base/brief");
