@@ -30,6 +30,7 @@
 #include "bronze/file_hash.h"
 #include "catalog/catalog_access.h"
 #include "fault.h"
+#include "source/file_filter.h"
 #include "source/file_move.h"
 #include "source/file_root.h"
 
@@ -79,7 +80,7 @@ hidden_name(const LhCleanFile *file)
 	for (char *c = home; *c != '\0'; c++)
 		if (*c == '/')
 			*c = '-';
-	return psprintf(".lakehouse-%s-" INT64_FORMAT, home, file->file_id);
+	return psprintf(LH_HIDDEN_NAME "%s-" INT64_FORMAT, home, file->file_id);
 }
 
 /*

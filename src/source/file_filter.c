@@ -242,7 +242,7 @@ lh_file_filter_ignores(const LhFileFilter *filter, const char *name)
 	for (int i = 0; i < filter->ignored; i++)
 		if (match_glob(&filter->ignore[i], name))
 			return true;
-	return false;
+	return strncmp(name, LH_HIDDEN_NAME, strlen(LH_HIDDEN_NAME)) == 0;
 }
 
 bool

@@ -18,6 +18,10 @@ typedef struct LhFileSelection
 
 typedef struct LhFileFilter LhFileFilter;
 
+/* how names begin that a file has while it is moved or deleted after its load:
+ * no source takes them, whatever it is told to ignore */
+#define LH_HIDDEN_NAME ".lakehouse-"
+
 /*
  * How much of the pattern the names of a directory's path have matched: bit i
  * says that its next name may be the pattern's name i.  0 = nothing beneath

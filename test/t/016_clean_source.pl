@@ -294,6 +294,23 @@ for my $mode (qw(move delete))
 	is(hidden(), '', "$mode: nothing hidden is left");
 	unlink("$landing/in/$name");
 }
+# a source that ignores no names takes none that a file has only for a moment
+{
+	make_path("$landing/all");
+	sql("SELECT lakehouse.create_source('all', 'landing', 'bronze.t', path => 'all/*', format => 'csv',"
+		  . " options => '{\"clean_source\": \"delete\", \"clean_source_retention\": \"0s\", \"ignore\": []}')");
+	spew("$landing/all/.dot", "7001,h\n");
+	sql("SELECT lakehouse.run_source('all')");
+	my $seen = -s $node->logfile;
+	call('all', "LOAD 'lakehouse'; SET lakehouse.fault = 'archive-taken:kill:1';");
+	wait_restarted($node, $seen);
+	is(scalar(my @names = glob("$landing/all/.lakehouse*")), 1, 'a file has its hidden name');
+	sql("SELECT lakehouse.run_source('all')");
+	is(sql('SELECT count(*) FROM bronze.t WHERE id = 7001'), '1', 'under which it is not loaded again');
+	call('all');
+	is(join(' ', glob("$landing/all/.[a-z]*")), '', 'and it goes');
+	sql("SELECT lakehouse.drop_source('all')");
+}
 # file systems that cannot rename without replacing: a link, then a removal
 {
 	my $name = bring();
