@@ -115,19 +115,53 @@ make_array(Datum *values, bool *nulls, int count, Oid type, int16 length, bool b
 }
 
 /*
- * lh_outbox_add writes messages; see the header.
+ * touch_key remembers that the message must be in order with others of its key,
+ * or without one of its partition; returns the hash of the key.
  */
-int64
-lh_outbox_add(Oid server, Oid owner, const char *topic, const LhOutboxMessage *messages, int count)
+static int32
+touch_key(const char *topic, const LhOutboxMessage *message)
+{
+	int32		hash = message->key ? hash_key(topic, message->key) : message->partition;
+
+	if (message->key != NULL || message->partition >= 0)
+		touched[(hash & (KEY_LOCKS - 1)) / 8] |= 1 << (hash & 7);
+	return hash;
+}
+
+/*
+ * insert_one writes a single message, for which arrays would cost more than it.
+ */
+static void
+insert_one(int64 batch_id, const char *topic, const LhOutboxMessage *message)
+{
+	static const Oid types[] = {INT8OID, TEXTOID, INT4OID, BYTEAOID, INT4OID, BYTEAOID, JSONBOID};
+	Datum		values[7];
+	char		nulls[8] = "       ";
+
+	values[0] = Int64GetDatum(batch_id);
+	values[1] = CStringGetTextDatum(topic);
+	values[2] = Int32GetDatum(message->partition);
+	values[3] = PointerGetDatum(message->key);
+	values[4] = Int32GetDatum(touch_key(topic, message));
+	values[5] = PointerGetDatum(message->value);
+	values[6] = PointerGetDatum(message->headers);
+	nulls[2] = message->partition < 0 ? 'n' : ' ';
+	nulls[3] = nulls[4] = message->key == NULL ? 'n' : ' ';
+	nulls[5] = message->value == NULL ? 'n' : ' ';
+	nulls[6] = message->headers == NULL ? 'n' : ' ';
+	lh_catalog_run("INSERT INTO lakehouse.outbox (batch_id, topic, \"partition\", key, key_hash, value, headers)"
+				   " VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING message_id",
+				   7, types, values, nulls);
+}
+
+static void
+insert_many(int64 batch_id, const char *topic, const LhOutboxMessage *messages, int count)
 {
 	static const Oid types[] = {INT8OID, TEXTOID, INT4ARRAYOID, BYTEAARRAYOID, INT4ARRAYOID,
 		BYTEAARRAYOID, JSONBARRAYOID};
-	Batch	   *batch = find_batch(server, owner);
 	Datum	   *columns[5];
 	bool	   *missing[5];
 	Datum		values[7];
-	LhCatalog	catalog;
-	int64		last;
 
 	for (int c = 0; c < 5; c++)
 	{
@@ -137,35 +171,47 @@ lh_outbox_add(Oid server, Oid owner, const char *topic, const LhOutboxMessage *m
 	for (int i = 0; i < count; i++)
 	{
 		const LhOutboxMessage *message = &messages[i];
-		int32		hash = message->key ? hash_key(topic, message->key) : message->partition;
 
-		/* without a key the order is that of the partition, if there is one */
-		if (message->key != NULL || message->partition >= 0)
-			touched[(hash & (KEY_LOCKS - 1)) / 8] |= 1 << (hash & 7);
 		columns[0][i] = Int32GetDatum(message->partition);
 		missing[0][i] = message->partition < 0;
 		columns[1][i] = PointerGetDatum(message->key);
-		columns[2][i] = Int32GetDatum(hash);
+		columns[2][i] = Int32GetDatum(touch_key(topic, message));
 		missing[1][i] = missing[2][i] = message->key == NULL;
 		columns[3][i] = PointerGetDatum(message->value);
 		missing[3][i] = message->value == NULL;
 		columns[4][i] = PointerGetDatum(message->headers);
 		missing[4][i] = message->headers == NULL;
 	}
-	values[0] = Int64GetDatum(batch->batch_id);
+	values[0] = Int64GetDatum(batch_id);
 	values[1] = CStringGetTextDatum(topic);
 	values[2] = make_array(columns[0], missing[0], count, INT4OID, sizeof(int32), true);
 	values[3] = make_array(columns[1], missing[1], count, BYTEAOID, -1, false);
 	values[4] = make_array(columns[2], missing[2], count, INT4OID, sizeof(int32), true);
 	values[5] = make_array(columns[3], missing[3], count, BYTEAOID, -1, false);
 	values[6] = make_array(columns[4], missing[4], count, JSONBOID, -1, false);
-	lh_catalog_begin(&catalog);
 	lh_catalog_run("INSERT INTO lakehouse.outbox (batch_id, topic, \"partition\", key, key_hash, value, headers)"
 				   " SELECT $1, $2, m.p, m.k, m.h, m.v, m.e"
 				   "   FROM ROWS FROM (pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
 				   "                   pg_catalog.unnest($6), pg_catalog.unnest($7)) m(p, k, h, v, e)"
 				   " RETURNING message_id",
 				   7, types, values, NULL);
+}
+
+/*
+ * lh_outbox_add writes messages; see the header.
+ */
+int64
+lh_outbox_add(Oid server, Oid owner, const char *topic, const LhOutboxMessage *messages, int count)
+{
+	Batch	   *batch = find_batch(server, owner);
+	LhCatalog	catalog;
+	int64		last;
+
+	lh_catalog_begin(&catalog);
+	if (count == 1)
+		insert_one(batch->batch_id, topic, messages);
+	else
+		insert_many(batch->batch_id, topic, messages, count);
 	last = lh_catalog_int64(count - 1, 1, 0);
 	lh_catalog_end(&catalog);
 	LH_FAULT("outbox-written");

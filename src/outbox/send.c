@@ -71,6 +71,7 @@ static void send_alone(LhSender *sender);
 static bool check_topic(LhSender *sender, LhOutboxRow *row);
 static void set_state(LhOutboxRow *row, LhKafkaDelivery state, const LhError *error);
 static void keep_order(LhSender *sender);
+static void note_connected(const LhSender *sender);
 static void settle_topics(LhSender *sender);
 
 static void
@@ -567,12 +568,34 @@ lh_sender_settle(LhSender *sender, LhOutboxCounts *counts)
 	if (sender->trouble.sqlstate != 0)
 		lh_outbox_failed(sender->server_name, sender->owner, NULL,
 						 sender->trouble.sqlstate, sender->trouble.message);
+	else
+		note_connected(sender);
 	LH_FAULT("outbox-settled");
 	MemoryContextSwitchTo(old);
 }
 
 /*
- * count_sent notes success: of a topic, and so of the server.
+ * note_connected notes that the cluster takes messages, whatever it says of some.
+ */
+static void
+note_connected(const LhSender *sender)
+{
+	static const Oid types[] = {TEXTOID, OIDOID};
+	Datum		values[2];
+	LhCatalog	catalog;
+
+	values[0] = CStringGetTextDatum(sender->server_name);
+	values[1] = ObjectIdGetDatum(sender->owner);
+	lh_catalog_begin(&catalog);
+	lh_catalog_run("UPDATE lakehouse.outbox_state SET failures = 0, sqlstate = NULL, error = NULL, retry_at = NULL"
+				   " WHERE server OPERATOR(pg_catalog.=) $1::pg_catalog.name AND owner OPERATOR(pg_catalog.=) $2"
+				   "   AND topic OPERATOR(pg_catalog.=) '' AND failures OPERATOR(pg_catalog.>) 0",
+				   2, types, values, NULL);
+	lh_catalog_end(&catalog);
+}
+
+/*
+ * count_sent notes success of a topic.
  */
 static void
 count_sent(const LhSender *sender, const char *topic, int64 sent)
@@ -590,11 +613,6 @@ count_sent(const LhSender *sender, const char *topic, int64 sent)
 				   " VALUES ($1::pg_catalog.name, $2, $3, $4, pg_catalog.clock_timestamp())"
 				   " ON CONFLICT (server, owner, topic) DO UPDATE SET sent = s.sent OPERATOR(pg_catalog.+) excluded.sent,"
 				   " last_sent = excluded.last_sent, failures = 0, sqlstate = NULL, error = NULL, retry_at = NULL",
-				   4, types, values, NULL);
-	lh_catalog_run("UPDATE lakehouse.outbox_state SET failures = 0, sqlstate = NULL, error = NULL, retry_at = NULL"
-				   " WHERE server OPERATOR(pg_catalog.=) $1::pg_catalog.name AND owner OPERATOR(pg_catalog.=) $2"
-				   "   AND topic OPERATOR(pg_catalog.=) '' AND failures OPERATOR(pg_catalog.>) 0"
-				   "   AND $3 IS NOT NULL AND $4 IS NOT NULL",
 				   4, types, values, NULL);
 	lh_catalog_end(&catalog);
 }
