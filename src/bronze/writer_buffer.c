@@ -26,6 +26,7 @@
 #include "delta/load.h"
 
 static void order_indexes(LhWriter *writer, WriteBuffer *buffer);
+static void choose_slots(LhWriter *writer, WriteBuffer *buffer);
 static bool fill_row(LhWriter *writer, const LhRecords *records, int i,
 					 Datum *values, bool *nulls);
 static void fill_defaults(LhWriter *writer, Datum *values, bool *nulls);
@@ -61,10 +62,6 @@ lh_write_buffer_create(LhWriter *writer, ResultRelInfo *relation)
 	buffer->before_row = triggers != NULL && triggers->trig_insert_before_row;
 	buffer->after_row = (triggers != NULL && triggers->trig_insert_after_row) || session->capture != NULL;
 	buffer->generated = constr != NULL && constr->has_generated_stored;
-	if (is_root)
-		buffer->form = writer->form;
-	else if (lh_write_form_suits(table))
-		buffer->form = lh_write_form_create(RelationGetDescr(table));
 	buffer->constraints = constr != NULL &&
 		(constr->num_check > 0 || !is_root || buffer->generated || buffer->before_row);
 	buffer->partition_check = table->rd_rel->relispartition &&
@@ -73,10 +70,32 @@ lh_write_buffer_create(LhWriter *writer, ResultRelInfo *relation)
 	if (session->capture != NULL)
 		(void) ExecGetChildToRootMap(relation);
 	order_indexes(writer, buffer);
+	choose_slots(writer, buffer);
 	relation->ri_CopyMultiInsertBuffer = (struct CopyMultiInsertBuffer *) buffer;
 	session->buffers = lappend(session->buffers, buffer);
 	MemoryContextSwitchTo(oldcontext);
 	return buffer;
+}
+
+/*
+ * choose_slots decides whether rows need not be copied.  Generated values live in
+ * the executor's memory for a row, which is then kept until the flush; so nobody
+ * may want it emptied while rows are flushed.
+ */
+static void
+choose_slots(LhWriter *writer, WriteBuffer *buffer)
+{
+	Relation	table = buffer->relation->ri_RelationDesc;
+	bool		is_root = buffer->relation == writer->session->root;
+
+	if (buffer->generated && (!is_root || buffer->row_indexes > 0 || buffer->after_row))
+		return;
+	if (is_root)
+		buffer->form = writer->form;
+	else if (lh_write_form_suits(table))
+		buffer->form = lh_write_form_create(RelationGetDescr(table));
+	if (buffer->generated && buffer->form != NULL)
+		writer->session->kept = GetPerTupleMemoryContext(writer->session->estate);
 }
 
 /*
@@ -151,6 +170,13 @@ next_slot(LhWriter *writer, WriteBuffer *buffer)
 	return slot;
 }
 
+static inline bool
+is_full(const WriteSession *session)
+{
+	return MemoryContextMemAllocated(session->row_context, false) > BUFFER_BYTES ||
+		(session->kept != NULL && MemoryContextMemAllocated(session->kept, false) > BUFFER_BYTES);
+}
+
 /*
  * lh_write_range stores records [first, last) through the open session; bad
  * ones are collected as rejects.  On return nothing is buffered.
@@ -166,7 +192,7 @@ lh_write_range(LhWriter *writer, const LhRecords *records, int first, int last)
 	{
 		CHECK_FOR_INTERRUPTS();
 		session->current = i;
-		if (!plain)
+		if (!plain && session->kept == NULL)
 			ResetPerTupleExprContext(session->estate);
 		if (session->root_buffer != NULL)
 		{
@@ -186,8 +212,7 @@ lh_write_range(LhWriter *writer, const LhRecords *records, int first, int last)
 			ExecStoreVirtualTuple(session->root_slot);
 			store_routed(writer, i);
 		}
-		if (session->buffered >= BUFFER_ROWS ||
-			MemoryContextMemAllocated(session->row_context, false) > BUFFER_BYTES)
+		if (session->buffered >= BUFFER_ROWS || is_full(session))
 			flush_all(writer);
 	}
 	flush_all(writer);
@@ -391,6 +416,8 @@ flush_all(LhWriter *writer)
 			flush_buffer(writer, buffer);
 	}
 	session->buffered = 0;
+	if (session->kept != NULL)
+		MemoryContextReset(session->kept);
 	MemoryContextReset(session->row_context);
 }
 

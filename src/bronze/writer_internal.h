@@ -57,6 +57,9 @@ typedef struct WriteSession
 {
 	MemoryContext context;
 	MemoryContext row_context;	/* values of buffered rows; reset by a flush */
+	MemoryContext kept;			/* the executor's memory for a row, if buffered
+								 * rows have values there: reset by a flush as
+								 * well; or NULL */
 	EState	   *estate;
 	ResultRelInfo *root;
 	ModifyTableState *modify;

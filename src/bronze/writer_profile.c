@@ -51,12 +51,10 @@ has_insert_triggers(const TriggerDesc *triggers)
 bool
 lh_write_form_suits(Relation relation)
 {
-	TupleConstr *constr = RelationGetDescr(relation)->constr;
 	TriggerDesc *triggers = relation->trigdesc;
 
 	return relation->rd_rel->relkind == RELKIND_RELATION &&
 		relation->rd_tableam == GetHeapamTableAmRoutine() &&
-		(constr == NULL || !constr->has_generated_stored) &&
 		(triggers == NULL || (!triggers->trig_insert_before_row && !triggers->trig_insert_instead_row));
 }
 
