@@ -25,6 +25,7 @@
 #include "bronze/file_schema.h"
 #include "catalog/catalog_access.h"
 #include "compat.h"
+#include "fault.h"
 #include "guc.h"
 
 #define ATTEMPTS 5
@@ -140,6 +141,8 @@ lh_evolve_add_columns(const LhSource *source, int64 file_id, const List *columns
 		if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
 			elog(ERROR, "statement failed: %s", sql);
 		SPI_finish();
+		LH_FAULT("evolve-altered");
 		record_change(source, file_id, column);
+		LH_FAULT("evolve-recorded");
 	}
 }

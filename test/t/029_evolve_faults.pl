@@ -1,0 +1,70 @@
+# New columns that are torn at each point where that could be, by an error and by a
+# crash: table, schema_event and ledger tell the same afterwards, and the next run
+# adds each column once and loads each record once.
+use strict;
+use warnings;
+
+use LakehouseTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $path = faults_path();
+my $node = lakehouse_node('evolve_faults', install_path => $path);
+my $landing = make_landing($node);
+
+sub sql { return $node->safe_psql('postgres', $_[0]) }
+
+# what table, events, loads and files say
+my $state = <<'END';
+SELECT (SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'bronze.wide'::regclass AND attnum > 0 AND NOT attisdropped AND attname <> '_load_id'),
+       (SELECT coalesce(string_agg(column_name || ' ' || column_type, ',' ORDER BY column_name), '-') FROM lakehouse.schema_change),
+       (SELECT count(*) FROM bronze.wide), (SELECT coalesce(sum(rows), 0) FROM lakehouse.load WHERE relation = 'bronze.wide'::regclass),
+       (SELECT count(*) FROM lakehouse.file WHERE state = 'loaded')
+END
+
+my $round = 0;
+for my $format ('csv', 'json')
+{
+	for my $fault (map { my $point = $_; map { ("$point:error:$_", "$point:kill:$_") } 1, 2 }
+		qw(before-insert after-insert evolve-altered evolve-recorded before-ledger))
+	{
+		$round++;
+		sql(<<"END");
+DROP SCHEMA IF EXISTS bronze CASCADE;
+SELECT lakehouse.drop_source(name) FROM lakehouse.source;
+DELETE FROM lakehouse.schema_change;
+CREATE SCHEMA bronze;
+CREATE TABLE bronze.wide (id int);
+SELECT lakehouse.create_source('r$round', 'landing', 'bronze.wide', format => '$format', path => 'r$round/*',
+  options => '{"schema_evolution_mode": "addNewColumns"@{[$format eq 'csv' ? ', "header": true' : '']}}');
+END
+		mkdir "$landing/r$round" or die $!;
+		for my $file (1, 2)
+		{
+			open(my $out, '>', "$landing/r$round/f$file") or die $!;
+			# the second file brings one more
+			my $more = $file == 2;
+			print $out "id,a,b" . ($more ? ',c' : '') . "\n" if $format eq 'csv';
+			for my $i (1 .. 20)
+			{
+				my $id = $file * 100 + $i;
+				print $out $format eq 'csv' ? "$id,$i,x$i" . ($more ? ",$i.5" : '') . "\n" : "{\"id\": $id, \"a\": $i, \"b\": \"x$i\"" . ($more ? ", \"c\": $i.5" : '') . "}\n";
+			}
+			close($out) or die $!;
+		}
+		my ($status, $out, $err) = $node->psql('postgres', "SET lakehouse.fault = '$fault'; SELECT lakehouse.run_source('r$round')");
+		isnt($status, 0, "$format, $fault: the run is torn");
+		ok(poll_value($node, 'SELECT 1', '1'), "$format, $fault: the server is there");
+		my ($columns, $events, $rows, $loaded, $files) = split /\|/, sql($state);
+		# each batch commits as a whole or not at all
+		my %whole = ('id' => '-|0|0|0', 'id,a,b' => 'a bigint,b text|20|20|1', 'id,a,b,c' => 'a bigint,b text,c double precision|40|40|2');
+		is("$events|$rows|$loaded|$files", $whole{$columns} // 'no such table', "$format, $fault: table, events, rows and files agree ($columns)");
+		sql("SELECT lakehouse.run_source('r$round')");
+		is(sql($state), "id,a,b,c|$whole{'id,a,b,c'}", "$format, $fault: then all of it is there, once");
+		is(sql("SELECT count(*), sum(id), sum(a), sum(c) FROM bronze.wide WHERE b = 'x' || a"), '40|6420|420|220', "$format, $fault: with its values");
+	}
+}
+is(sql("SELECT count(*) FILTER (WHERE ok IS FALSE) FROM lakehouse.verify()"), '0', 'verify() finds nothing');
+$node->stop;
+done_testing();
