@@ -84,6 +84,8 @@ for my $path (sort glob("$corpora/csv-spectrum/csvs/*.csv"))
 	is(sql("SELECT coalesce(jsonb_agg(to_jsonb(t) - '_load_id' ORDER BY ctid), '[]') = convert_from(decode('"
 			  . unpack('H*', $text) . "', 'hex'), 'UTF8')::jsonb FROM $name t"),
 		't', "csv-spectrum $name: contents");
+	is(sql("SELECT string_agg(column_name, ',' ORDER BY n), bool_and(rows_seen = @{[scalar(@$expected)]}) FROM lakehouse.infer_schema('landing', 'in/$name.csv', options => '{\"header\": true}') WITH ORDINALITY x(column_name, type, nullable, rows_seen, nulls, example, conflicts, n)"),
+		"$header|t", "csv-spectrum $name: inferred columns and records");
 	$pairs++;
 }
 is($pairs, 11, 'all pairs of csv-spectrum were read');

@@ -4,66 +4,14 @@
 use strict;
 use warnings;
 
+use FormatTest;
 use JSON::PP;
 use LakehouseTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 seed();
-my $node = lakehouse_node('readers', conf => "lakehouse.max_record_size = '300kB'\n");
-my $landing = make_landing($node);
-my $sources = 0;
-
-sub sql
-{
-	return $node->safe_psql('postgres', @_);
-}
-
-# put brings bytes into the landing directory
-sub put
-{
-	my ($name, $content) = @_;
-	open(my $file, '>:raw', "$landing.tmp/$name") or die "$name: $!";
-	print $file $content;
-	close($file) or die "$name: $!";
-	land($landing, $name);
-	return;
-}
-
-# ingest reads one file into a new table. Gives the rows as text, one on a line;
-# the rejects as [line, byte offset, SQLSTATE, column, bytes]; and the SQLSTATE
-# and message of a file that could not be read at all.
-sub ingest
-{
-	my ($columns, $format, $options, $content) = @_;
-	my $name = 's' . ++$sources;
-	put("$name.$format", $content);
-	sql("CREATE TABLE $name ($columns)");
-	sql("SELECT lakehouse.create_source('$name', server => 'landing', target => '$name', format => '$format', "
-		  . "path => 'in/$name.$format', options => \$o\$$options\$o\$)");
-	my ($status, $out, $err) = $node->psql('postgres', "SELECT lakehouse.run_source('$name')");
-	my $rows = sql("SELECT (to_jsonb(t) - '_load_id')::text FROM $name t ORDER BY ctid");
-	my @rejects = map { [ split /\|/ ] } split /\n/, sql(<<"END");
-SELECT line, byte_offset, sqlstate, coalesce(column_name, ''), encode(raw, 'hex')
-  FROM lakehouse.reject WHERE source_id = (SELECT source_id FROM lakehouse.source WHERE name = '$name') ORDER BY byte_offset
-END
-	$_->[4] = defined $_->[4] ? pack('H*', $_->[4]) : '' for @rejects;
-	my $failure = sql("SELECT f.sqlstate, f.error FROM lakehouse.file f JOIN lakehouse.source s USING (source_id) "
-		  . "WHERE s.name = '$name' AND f.state = 'failed'");
-	return ($rows, \@rejects, $failure . ($status == 0 ? '' : $err));
-}
-
-# refused_options gives the error of a source with these options
-sub refused_options
-{
-	my ($format, $options) = @_;
-	my $name = 's' . ++$sources;
-	sql("CREATE TABLE $name (a int)");
-	my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\n"
-		  . "SELECT lakehouse.create_source('$name', server => 'landing', target => '$name', format => '$format', "
-		  . "path => 'in/$name.$format', options => \$o\$$options\$o\$)");
-	return $err;
-}
+format_node('readers', conf => "lakehouse.max_record_size = '300kB'\n");
 
 my $three = 'id int, name text, v numeric(6,2)';
 
@@ -163,7 +111,7 @@ for my $case (
 	[ 'json', '{"header": true}', qr/22023: unrecognized JSON option "header"/ ])
 {
 	my ($format, $options, $expected) = @$case;
-	like(refused_options($format, $options), $expected, "options $options are refused");
+	like(refusal('a int', $format, $options), $expected, "options $options are refused");
 }
 
 # -------------------------------------------------------- records too long

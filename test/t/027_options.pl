@@ -336,6 +336,17 @@ is(inferred('json', '{"single_variant_column": "v"}', $json), 'v jsonb', 'one co
 is(inferred('csv', '{"header": true, "date_format": "dd.MM.yyyy", "timestamp_format": "dd.MM.yyyy HH:mm", "nan_value": "-"}', "a,b,c,d\n01.02.2024,01.02.2024 10:00,1,2024-01-01\n02.02.2024,02.02.2024 10:00,-,2024-01-01\n"),
 	'a date, b timestamp with time zone, c double precision, d text', 'CSV with notations of its own');
 is(inferred('csv', '{"header": true, "prefer_date": false, "sep": "::"}', "a::b\n2024-01-01::2\n"), 'a timestamp with time zone, b bigint', 'days as times; a long separator');
+# compressed files tell the same, with the same evidence
+for my $command ('gzip -nc', 'zstd -qc', 'lz4 -qc', 'bzip2 -c')
+{
+	my $plain = "a,b\n" . join('', map { "$_,2024-01-0" . (1 + $_ % 9) . "\n" } 1 .. 500) . "x,\n";
+	put('packed', $plain);
+	system("$command <'$landing/in/packed' >'$landing.tmp/packed.z'") == 0 or die;
+	land($landing, 'packed.z');
+	my $evidence = q{SELECT jsonb_agg(to_jsonb(x)) FROM lakehouse.infer_schema('landing', 'in/%s', 'csv', '{"header": true}') x};
+	is(sql(sprintf($evidence, 'packed.z')), sql(sprintf($evidence, 'packed')), "$command: what is inferred");
+	like(sql(sprintf($evidence, 'packed.z')), qr/"rows_seen": 501/, "$command: from all records");
+}
 is(inferred('text', '{}', "x\n"), 'value text', 'text has one column');
 is(inferred('text', '{"column": "line"}', "x\n"), 'line text', 'of a name that is told');
 is(inferred('binary', '{}', "x\n"), 'path text, modification_time timestamp with time zone, length bigint, content bytea', 'binary has these');
