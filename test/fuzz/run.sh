@@ -52,6 +52,12 @@ seed_csv() {
 			{ printf "$head"; printf "$text"; } >"$1/text$((++number))"
 		done
 	done
+	# marks of several bytes, cut by the windows
+	for head in '\000\000\000\003' '\000\005\000\005' '\000\002\000\003' '\000\024\000\007'; do
+		for text in ':::::::\n::a::b\n' 'x|\n|y||\n"a"|\n' ',,,,,,,a,,,\n' ' "a" ,,, b \n' 'a\r\nb\r\n'; do
+			{ printf "$head"; printf "$text$text$text"; } >"$1/wide$((++number))"
+		done
+	done
 }
 
 seed_json() {
