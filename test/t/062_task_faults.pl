@@ -72,6 +72,25 @@ $node->safe_psql('postgres', 'ALTER SYSTEM RESET lakehouse.fault');
 $node->reload;
 $node->safe_psql('postgres', "SELECT lakehouse.resume_source('poison')");
 ok(poll_value($node, 'SELECT count(*) FROM bronze', $rows), 'resumed, it is loaded once');
+
+# the same for a topic
+my $broker = start_broker('t:1');
+broker_command($broker, 'produce {"topic": "t", "value": "1"}');
+$node->safe_psql('postgres', <<"END");
+CREATE SERVER events FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '$broker->{servers}');
+CREATE TABLE topic (value text);
+SELECT lakehouse.create_source('topic', server => 'events', target => 'topic', topics => '{t}');
+ALTER SYSTEM SET lakehouse.fault = 'kafka-offset-write:kill';
+END
+$node->reload;
+$node->safe_psql('postgres', "SELECT lakehouse.alter_source('topic', trigger => 'continuous')");
+ok(poll_value($node, "SELECT paused FROM lakehouse.source WHERE name = 'topic'",
+		'its worker crashed 5 times in a row; the server log says how', 90), 'a topic that crashes its worker: the source is paused');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET lakehouse.fault');
+$node->reload;
+$node->safe_psql('postgres', "SELECT lakehouse.resume_source('topic')");
+ok(poll_value($node, 'SELECT count(*) FROM topic', '1'), 'resumed, it is read once');
+stop_broker($broker);
 $node->stop;
 
 done_testing();

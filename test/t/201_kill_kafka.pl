@@ -28,12 +28,13 @@ my $finished = sub {
 	return "SELECT coalesce(sum(next_offset), 0) = $total FROM lakehouse.kafka_offset";
 };
 
-for my $case ([ 'backend', 10 ], [ 'worker', 20 ], [ 'server', 20 ])
+for my $case ([ 'backend', 10 ], [ 'worker', 20 ], [ 'server', 20 ], [ 'worker', 10, 3 ])
 {
-	my ($victim, $rounds) = @$case;
+	my ($victim, $rounds, $workers) = @$case;
+	$node->safe_psql('postgres', "SELECT lakehouse.alter_source('numbers', options => '{\"workers\": $workers}')") if $workers;
 	crash_at_random(node => $node, source => 'numbers', victim => $victim, rounds => $rounds,
 		feed => $feed, finished => $finished);
-	check_kafka($node, "after $rounds kills of the $victim", \%sent);
+	check_kafka($node, "after $rounds kills of the $victim" . ($workers ? " of $workers" : ''), \%sent);
 }
 $node->stop;
 stop_broker($broker);
