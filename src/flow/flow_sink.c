@@ -25,6 +25,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+#include "compat.h"
 #include "flow/flow_ddl.h"
 #include "outbox/outbox.h"
 #include "source/server.h"

@@ -7,6 +7,7 @@
 #include "common/base64.h"
 #include "utils/builtins.h"
 
+#include "compat.h"
 #include "outbox/outbox.h"
 
 static void

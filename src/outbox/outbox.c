@@ -28,6 +28,7 @@
 #include "utils/snapmgr.h"
 
 #include "catalog/catalog_access.h"
+#include "compat.h"
 #include "fault.h"
 #include "outbox/outbox.h"
 

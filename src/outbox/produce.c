@@ -5,6 +5,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "foreign/foreign.h"
@@ -13,6 +14,7 @@
 #include "utils/builtins.h"
 
 #include "catalog/catalog_access.h"
+#include "compat.h"
 #include "outbox/outbox_internal.h"
 #include "source/server.h"
 
@@ -286,12 +288,23 @@ lakehouse_kafka_retry(PG_FUNCTION_ARGS)
 Datum
 lakehouse_kafka_discard(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(run_on_messages(fcinfo,
-									"DELETE FROM lakehouse.outbox o USING lakehouse.outbox_batch b"
-									" WHERE b.batch_id OPERATOR(pg_catalog.=) o.batch_id"
-									"   AND b.server OPERATOR(pg_catalog.=) $2::pg_catalog.name"
-									"   AND pg_catalog.pg_has_role($1, b.owner::pg_catalog.oid, 'USAGE')"
-									"   AND (o.sqlstate IS NOT NULL OR $4 IS NOT NULL)"
-									"   AND ($3 IS NULL OR o.topic OPERATOR(pg_catalog.=) $3)"
-									"   AND ($4 IS NULL OR o.message_id OPERATOR(pg_catalog.=) ANY ($4)) AND $5 IS NOT NULL"));
+	int64		discarded;
+
+	discarded = run_on_messages(fcinfo,
+								"DELETE FROM lakehouse.outbox o USING lakehouse.outbox_batch b"
+								" WHERE b.batch_id OPERATOR(pg_catalog.=) o.batch_id"
+								"   AND b.server OPERATOR(pg_catalog.=) $2::pg_catalog.name"
+								"   AND pg_catalog.pg_has_role($1, b.owner::pg_catalog.oid, 'USAGE')"
+								"   AND (o.sqlstate IS NOT NULL OR $4 IS NOT NULL)"
+								"   AND ($3 IS NULL OR o.topic OPERATOR(pg_catalog.=) $3)"
+								"   AND ($4 IS NULL OR o.message_id OPERATOR(pg_catalog.=) ANY ($4)) AND $5 IS NOT NULL");
+	CommandCounterIncrement();
+	if (discarded > 0)
+		(void) run_on_messages(fcinfo,
+							   "DELETE FROM lakehouse.outbox_batch b"
+							   " WHERE b.server OPERATOR(pg_catalog.=) $2::pg_catalog.name"
+							   "   AND pg_catalog.pg_has_role($1, b.owner::pg_catalog.oid, 'USAGE')"
+							   "   AND NOT EXISTS (SELECT FROM lakehouse.outbox o WHERE o.batch_id OPERATOR(pg_catalog.=) b.batch_id)"
+							   "   AND $3 IS NOT DISTINCT FROM $3 AND $4 IS NOT DISTINCT FROM $4 AND $5 IS NOT NULL");
+	PG_RETURN_INT64(discarded);
 }

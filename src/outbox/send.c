@@ -29,6 +29,7 @@
 #include "utils/timestamp.h"
 
 #include "catalog/catalog_access.h"
+#include "compat.h"
 #include "fault.h"
 #include "outbox/outbox_internal.h"
 #include "source/server.h"

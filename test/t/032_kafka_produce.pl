@@ -10,7 +10,7 @@ use Test::More;
 use Time::HiRes qw(time usleep);
 
 my $seed = seed();
-my $node = lakehouse_node('kafka_produce');
+my $node = lakehouse_node('kafka_produce', conf => "max_prepared_transactions = 2\n");
 my $broker = start_broker('out:4,big:1,keys:4,down:2,denied:1,tomb:1,gold:2,events:1,bulk:3,nowhere:1');
 
 $node->safe_psql('postgres', <<"END");
@@ -106,6 +106,19 @@ is( value_of(q{SELECT count(*), bool_and(v = 'early late') FROM (SELECT key, str
 	FROM bronze.keys WHERE key <> 'warm' GROUP BY key) k}),
 	'300|t', 'messages of a key are in the order of the commits');
 
+# A prepared transaction takes its place when it is prepared, and keeps others
+# of its keys waiting until it ends.
+$node->safe_psql('postgres', q{BEGIN; SELECT lakehouse.kafka_produce('cluster', 'keys', 'prepared', 'first'); PREPARE TRANSACTION 'p'});
+is(value_of(q{SELECT count(*) FROM lakehouse.outbox}), 0, 'a prepared transaction has sent nothing');
+my $behind = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', q{SELECT lakehouse.kafka_produce('cluster', 'keys', 'prepared', 'second')} ],
+	'>', \my $ignored);
+ok(poll_value($node, q{SELECT count(*) FROM pg_locks WHERE NOT granted}, 1), 'a later one of its key waits for its end');
+$node->safe_psql('postgres', q{SELECT lakehouse.kafka_produce('cluster', 'keys', 'other', 'v'); COMMIT PREPARED 'p'});
+$behind->finish;
+all_sent('all are sent', 'keys');
+read_topic('keys', 'keys');
+is(value_of(q{SELECT string_agg(convert_from(value, 'UTF8'), ' ' ORDER BY "offset") FROM bronze.keys WHERE key = 'prepared'}), 'first second', 'in the order of their ends');
+
 # Many sessions, few keys: a counter in a table tells the true order.
 $node->safe_psql('postgres', <<'SQL');
 CREATE TABLE counter (key text PRIMARY KEY, n integer);
@@ -162,7 +175,7 @@ $node->safe_psql('postgres', q{SELECT lakehouse.kafka_produce('cluster', 'big', 
 ok(poll_value($node, q{SELECT string_agg(state || ' ' || sqlstate || ' ' || convert_from(key, 'UTF8'), ',') FROM lakehouse.kafka_outbox}, 'refused 42704 p'),
 	'a partition that is not there concerns its message only');
 is(value_of(q{SELECT lakehouse.kafka_discard('cluster', 'big')}), 1, 'it is discarded');
-is(value_of(q{SELECT count(*) FROM lakehouse.kafka_outbox}), 0, 'and gone');
+is(value_of(q{SELECT (SELECT count(*) FROM lakehouse.kafka_outbox) || ' ' || (SELECT count(*) FROM lakehouse.outbox_batch)}), '0 0', 'and gone');
 
 # a topic that is not there, one that is not permitted
 broker_command($broker, 'fail denied 29');
