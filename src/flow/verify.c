@@ -87,10 +87,14 @@ static const char file_check[] =
 "   AND f.state OPERATOR(pg_catalog.=) ANY (ARRAY['loaded', 'loading', 'changed', 'superseded'])"
 " ORDER BY 1";
 
-/* ranges of a partition's loads: adjacent, and ending where the offset stands */
+/* ranges of a partition's loads: adjacent, and ending where the offset stands,
+ * unless the topic is known to have begun anew */
 static const char offset_check[] =
 "SELECT pg_catalog.format('%s: %s/%s', s.name, o.topic, o.\"partition\"),"
-"       coalesce(l.overlaps OPERATOR(pg_catalog.=) 0 AND l.next OPERATOR(pg_catalog.<=) o.next_offset"
+"       coalesce((l.overlaps OPERATOR(pg_catalog.=) 0 AND l.next OPERATOR(pg_catalog.<=) o.next_offset"
+"                 OR EXISTS (SELECT FROM lakehouse.kafka_loss x WHERE x.source_id OPERATOR(pg_catalog.=) o.source_id"
+"                             AND x.topic OPERATOR(pg_catalog.=) o.topic AND x.\"partition\" OPERATOR(pg_catalog.=) o.\"partition\""
+"                             AND x.reason OPERATOR(pg_catalog.<>) 'retention'))"
 "                AND l.messages OPERATOR(pg_catalog.>=) (o.rows OPERATOR(pg_catalog.+) o.rejected), o.rows OPERATOR(pg_catalog.=) 0),"
 "       pg_catalog.format('next offset %s, %s rows, %s rejects; loads end at %s and cover %s offsets, %s overlaps',"
 "                         o.next_offset, o.rows, o.rejected, l.next, l.messages, l.overlaps)"

@@ -145,6 +145,8 @@ is(run('gone_wait'), '21', 'with skip it is read from its beginning');
 is(value_of(q{SELECT first_offset, next_offset, resumed_offset, reason FROM lakehouse.kafka_loss_status WHERE source = 'gone_wait'}), '0|0|0|recreated',
 	'and that is written down');
 
+is(value_of(q{SELECT string_agg(object, ', ') FROM lakehouse.verify() WHERE NOT ok}), '', 'verify finds all in order');
+
 # a worker meets it all while it reads
 $kafka->create('live', 2, @kept);
 $kafka->produce(records('live', 0 .. 4));
