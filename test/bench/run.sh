@@ -6,7 +6,9 @@
 #   BENCH_ROWS=n      size of the large inputs (default 5000000)
 #   BENCH_RUNS=n      measured runs of each side (default 5)
 #   BENCH="csv json ..."   only these: csv csv2 wide targets json kafka
-#                     latency files from_json scd1 gold flat
+#                     latency files scan from_json scd1 gold flat
+#   BENCH_FILES=n     small files (default 20000)
+#   BENCH_KNOWN=n     known files of a scan (default 1000000)
 set -euo pipefail
 
 top=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -341,6 +343,53 @@ bench_files() {
 	compare "$files files of 10 rows (files/s)" 50 "$files" files_ours files_theirs "a shell loop of psql \\copy (100 files, scaled)"
 }
 
+# ---------------------------------------------------------------- known files
+scan_ours() { timed "SELECT 1 FROM lakehouse.run_source('scan');"; }
+scan_theirs() {
+	local began
+	began=$(date +%s%N)
+	lh_as_user find "$data/scan" -type f -printf '%P %s %T@\n' >/dev/null
+	awk -v a="$began" -v b="$(date +%s%N)" 'BEGIN { print (b - a) / 1e6 }'
+}
+# CPU milliseconds of the process $1 so far
+cpu_ms() { sed 's/.*) //' "/proc/$1/stat" | awk -v hz="$(getconf CLK_TCK)" '{ printf "%d", ($12 + $13) * 1000 / hz }'; }
+bench_scan() {
+	local known=${BENCH_KNOWN:-1000000} pid before ms run times=()
+	lh_as_user mkdir -p "$data/scan"
+	lh_as_user perl -e 'for my $d (1 .. 100) { my $dir = sprintf "%s/d%03d", $ARGV[0], $d; mkdir $dir or die;
+		for (1 .. $ARGV[1] / 100) { open my $o, ">", sprintf("%s/orders-%08d.csv", $dir, $_) or die; close $o } }' "$data/scan" "$known"
+	sql "CREATE TABLE bronze.scan (id bigint);
+	SELECT lakehouse.create_source('scan', server => 'files', target => 'bronze.scan', format => 'csv',
+	         path => 'scan/**/*.csv', options => '{\"include_existing\": false, \"settle_ms\": 0}');
+	VACUUM ANALYZE lakehouse.file;" >/dev/null
+	compare "listing of $known known files, compared with the ledger (files/s)" "333333 files/s" "$known" scan_ours scan_theirs "find -printf, compared with nothing"
+	sql "SELECT lakehouse.alter_source('scan', trigger => 'continuous');" >/dev/null
+	for _ in $(seq 600); do
+		[ "$(sql "SELECT watched FROM lakehouse.discovery_status WHERE source = 'scan'")" != t ] || break
+		sleep 0.1
+	done
+	sleep 1
+	pid=$(sql "SELECT pid FROM lakehouse.worker_status WHERE kind = 'source' AND object = 'scan'")
+	before=$(cpu_ms "$pid")
+	sleep 20
+	add_row "idle worker with $known known files, CPU in 20 s (ms)" "$(($(cpu_ms "$pid") - before))" - - - "nothing"
+	for run in $(seq 0 "$RUNS"); do
+		echo "$run" | lh_as_user tee "$data/new" >/dev/null
+		ms=$(sql "\\setenv DATA :dir
+		SELECT extract(epoch FROM clock_timestamp()) * 1000 AS began \\gset
+		\\! mv \"\$DATA/new\" \"\$DATA/scan/d050/new$run.csv\"
+		DO \$\$ BEGIN FOR i IN 1 .. 10000 LOOP
+		  EXIT WHEN EXISTS (SELECT FROM bronze.scan WHERE id = $run);
+		  PERFORM pg_sleep(0.001); COMMIT; END LOOP; END \$\$;
+		SELECT round(extract(epoch FROM clock_timestamp()) * 1000 - :began)")
+		[ "$run" -eq 0 ] || times+=("$ms")
+	done
+	must_hold bronze.scan "$((RUNS + 1))"
+	add_row "file renamed in beside $known known ones, until its row is visible, settle_ms 0 (ms)" "$(spread '%.0f' "${times[@]}")" - - - 1000
+	sql "SELECT lakehouse.drop_source('scan');" >/dev/null
+	lh_as_user rm -r "$data/scan"
+}
+
 # ------------------------------------------------------------ from_json, SCD1
 from_json_ours() {
 	timed "SELECT sum(v.id), sum(v.device), max(v.at), sum(v.heartrate), max(v.name), max(v.city)
@@ -475,7 +524,7 @@ CREATE SERVER files FOREIGN DATA WRAPPER lakehouse_files OPTIONS (directory '$da
 } >"$home/table"
 load_before=$(cut -d' ' -f1 /proc/loadavg)
 [[ " ${BENCH:-csv} " != *" csv"* && " ${BENCH:-csv} " != *" targets"* ]] || csv_prepare
-for work in ${BENCH:-csv csv2 wide targets json kafka latency files from_json scd1 gold flat}; do
+for work in ${BENCH:-csv csv2 wide targets json kafka latency files scan from_json scd1 gold flat}; do
 	"bench_$work"
 done
 add_row "whole fitness pipeline against Spark Structured Streaming + Delta" "not measured here" - - - 20
