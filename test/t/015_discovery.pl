@@ -216,6 +216,16 @@ kill('CONT', $pid);
 ok(poll_value($node, 'SELECT count(*), count(DISTINCT id) FROM bronze.told WHERE id > 10000', 2 * $storm . '|' . 2 * $storm, 180), 'a storm of events loses no file');
 cmp_ok(seen('told', 'listings'), '>', $listings, 'because everything was listed');
 
+# ---- a crash between the event and the look
+$pid = sql("SELECT pid FROM lakehouse.worker_status WHERE object = 'told' AND kind = 'source'");
+kill('STOP', $pid) or die $!;
+bring('told/d/crash.csv', "-7\n");
+my $log = -s $node->logfile;
+kill('KILL', $pid) or die $!;
+wait_restarted($node, $log);
+ok(poll_value($node, 'SELECT count(*) FROM bronze.told WHERE id = -7', '1', 90), 'what a crashed worker was told of is found by the next one');
+is(sql('SELECT count(*) - count(DISTINCT id) FROM bronze.told'), '0', 'and nothing is loaded twice');
+
 # ---- a change that nobody is told of: written by somebody who does not close
 $node->append_conf('postgresql.conf', "lakehouse.poll_interval = '50ms'");
 $node->reload;
