@@ -185,6 +185,9 @@ read_told(FileBatch *batch, ListingChunk *chunk)
 	ingest->news.looks++;
 	ingest->news.looked_at += counts.looked_at;
 	ingest->news.found_told += chunk->look.added;
+	/* a new directory may have been one too many */
+	if (ingest->told_all && !lh_file_watch_is_complete(ingest->watch))
+		ingest->next_listing = Min(ingest->next_listing, ingest->earliest_listing);
 	/* no endless looks where many names change that are not the source's */
 	ingest->earliest_look = GetCurrentTimestamp() + LH_MIN_PAUSE_US;
 }
