@@ -53,7 +53,7 @@ CREATE TABLE lakehouse.file (
     ended         timestamptz,                -- when another version took its place
     seen_size     bigint,                     -- what a listing found that the entry does not have yet
     seen_mtime_ns bigint,
-    path          text COLLATE "C" NOT NULL,  -- beneath the server's directory
+    path          text COLLATE pg_catalog."C" NOT NULL, -- beneath the server's directory
     state         text NOT NULL CHECK (state IN ('discovered', 'loading', 'loaded', 'failed', 'skipped', 'changed', 'superseded', 'replaced', 'undone')),
     sqlstate      text,
     mtime         timestamptz NOT NULL,
