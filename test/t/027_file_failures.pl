@@ -56,7 +56,8 @@ is(sql("SELECT files, failed_files FROM lakehouse.run_source('t')"), '0|1', 'and
 is(status('t', 't2.csv'), 'failed|2|t|42703', 'until it was tried so often');
 is(sql("SELECT files, failed_files FROM lakehouse.run_source('t')"), '0|0', 'then it is left alone by sessions');
 sql("SELECT lakehouse.alter_source('t', trigger => 'continuous')");
-is(status('t', 't2.csv'), 'failed|0|f|42703', 'a change of the source lets it be tried again');
+# its worker may have done so already
+like(status('t', 't2.csv'), qr/^failed\|[01]\|f\|42703$/, 'a change of the source lets it be tried again');
 ok(poll_value($node, q{SELECT attempts, retry_at = 'infinity' FROM lakehouse.file_status WHERE path = 'in/t2.csv'}, '2|t'),
 	'by a worker as often');
 put('t4.csv', "id,v\n4,d\n");
