@@ -280,11 +280,11 @@ same_file(const struct stat *a, const struct stat *b)
 }
 
 /*
- * open_part opens the reader; false, with the reason in batch->changed, if the
- * file is not what was begun.
+ * open_part opens the reader, perhaps for no more than "bounds" of records;
+ * false, with the reason in batch->changed, if the file is not what was begun.
  */
 static bool
-open_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, Part *part)
+open_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, bool bounds, Part *part)
 {
 	const LhReaderRoutine *routine = batch->ingest->reader;
 
@@ -293,7 +293,7 @@ open_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, 
 	part->descriptor = descriptor;
 	part->input = (LhReaderInput) {.fd = descriptor->fd, .name = file->path,
 		.size = descriptor->status.st_size, .position = file->position, .line = file->line,
-		.header = file->header, .tupdesc = lh_writer_tupdesc(batch->writer),
+		.header = file->header, .tupdesc = lh_writer_tupdesc(batch->writer), .bounds = bounds,
 	.fillable = batch->fillable, .options = batch->ingest->reader_options};
 	part->progress = (LhLedgerProgress) {.size = part->input.size,
 		.mtime_ns = lh_file_mtime_ns(&descriptor->status),
@@ -312,6 +312,14 @@ open_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, 
 	return true;
 }
 
+static void
+close_part(FileBatch *batch, Part *part)
+{
+	batch->ingest->reader->close(part->reader);
+	if (part->input.inflate != NULL)
+		lh_inflate_close(part->input.inflate);
+}
+
 /*
  * is_unchanged closes the reader; false if the file is not the one that was
  * opened any more.  The hash of what was begun goes on to the new position.
@@ -325,9 +333,7 @@ is_unchanged(FileBatch *batch, Part *part, bool hash)
 	if (hash)
 		part->progress.hash = lh_file_hash(part->input.fd, part->file->path, Min(part->file->position, size),
 										   Min(part->progress.position, size), &part->progress.hash_blocks);
-	batch->ingest->reader->close(part->reader);
-	if (part->input.inflate != NULL)
-		lh_inflate_close(part->input.inflate);
+	close_part(batch, part);
 	LH_FAULT("fstat");
 	return fstat(part->input.fd, &after) == 0 && same_file(&part->descriptor->status, &after);
 }
@@ -491,18 +497,24 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 		  volatile bool *reading)
 {
 	const LhReaderRoutine *routine = batch->ingest->reader;
-	int64		wanted;
+	int64		wanted = 0;
 	Part		part;
 
 	*reading = true;
-	if (!open_part(batch, file, descriptor, &part))
+	if (routine->splits != NULL)
+		wanted = lh_range_size(batch, file, descriptor->status.st_size);
+	if (!open_part(batch, file, descriptor, wanted > 0, &part))
 		return OUTCOME_CHANGED;
 	/* a header may tell enough for a refusal */
 	(void) lh_file_schema_grows(batch->schema);
-	wanted = part.input.inflate != NULL || routine->splits == NULL || !routine->splits(part.reader) ? 0 :
-		lh_range_size(batch, file, part.input.size);
-	if (wanted > 0)
+	if (wanted > 0 && part.input.inflate == NULL && routine->splits(part.reader))
 		return enter_range(batch, &part, wanted);
+	if (wanted > 0)
+	{
+		close_part(batch, &part);
+		if (!open_part(batch, file, descriptor, false, &part))
+			return OUTCOME_CHANGED;
+	}
 	if (file->replaces)
 		(void) lh_file_take_back(batch->ingest->base.source->source_id, file->path, file->file_id);
 	return load_records(batch, &part, reading);

@@ -201,6 +201,12 @@ csv_open(const LhReaderInput *input)
 	/* an empty line is a record only where one empty field is expected */
 	csv->scan.skip_blank = csv->scan.width != 1;
 	csv->scan.used = 0;
+	if (input->bounds && csv->scan.wide == NULL)
+	{
+		/* what was found behind the place so far holds the separators */
+		csv->scan.bounds = true;
+		refill(csv);
+	}
 	csv->behind = csv->scan.position;
 	csv->behind_lines = csv->scan.lines;
 	return (LhReader *) csv;

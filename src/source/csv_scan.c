@@ -30,7 +30,7 @@
 static inline void
 classify(LhCsvScan *scan, uint32 base)
 {
-	const __m128i sep = _mm_set1_epi8(scan->sep);
+	const __m128i sep = _mm_set1_epi8(scan->bounds ? '\n' : scan->sep);
 	const __m128i quote = _mm_set1_epi8(scan->quote);
 	const __m128i escape = _mm_set1_epi8(scan->escape != 0 ? scan->escape : scan->quote);
 	const __m128i lf = _mm_set1_epi8('\n');
@@ -67,7 +67,7 @@ classify(LhCsvScan *scan, uint32 base)
 	{
 		char		c = scan->data[base + i];
 
-		if (c == scan->sep || c == scan->quote || c == scan->escape || c == '\n' || c == '\r')
+		if ((c == scan->sep && !scan->bounds) || c == scan->quote || c == scan->escape || c == '\n' || c == '\r')
 			mask |= UINT64CONST(1) << i;
 		dirty |= c == '\0' || ((unsigned char) c & 0x80) != 0;
 	}
@@ -327,6 +327,41 @@ finish_record(LhCsvScan *scan, LhCsvRecord *record, uint32 place, const Progress
 }
 
 /*
+ * Finds the end of a record without looking at separators: a quote opens a field
+ * where one of them, or the record's first byte, is before it.  What is an end
+ * and what is a fault is what lh_csv_next finds.
+ */
+static LhCsvResult
+next_bounds(LhCsvScan *scan, LhCsvRecord *record)
+{
+	Progress	progress = {0};
+	LhCsvField	ignored;
+
+	for (;;)
+	{
+		uint32		place = next_mark(scan);
+		uint32		behind;
+
+		if (place == scan->length || scan->data[place] == '\n' || scan->data[place] == '\r')
+			return finish_record(scan, record, place, &progress);
+		if (scan->quote == 0 || scan->data[place] != scan->quote ||
+			(place != record->start && scan->data[place - 1] != scan->sep))
+			continue;
+		if (!scan_quoted(scan, place + 1, &ignored, &behind, &progress))
+		{
+			if (!scan->last)
+				return LH_CSV_MORE;
+			progress.fault = LH_CSV_OPEN_QUOTE;
+			return finish_record(scan, record, scan->length, &progress);
+		}
+		if (behind < scan->length && scan->data[behind] != scan->sep &&
+			scan->data[behind] != '\n' && scan->data[behind] != '\r' &&
+			progress.fault == LH_CSV_GOOD)
+			progress.fault = LH_CSV_AFTER_QUOTE;
+	}
+}
+
+/*
  * lh_csv_next finds the next record and its fields.
  */
 LhCsvResult
@@ -344,6 +379,8 @@ lh_csv_next(LhCsvScan *scan, LhCsvRecord *record)
 	record->first_field = scan->used;
 	record->fields = 0;
 	record->fault = LH_CSV_GOOD;
+	if (scan->bounds)
+		return next_bounds(scan, record);
 
 	for (;;)
 	{

@@ -81,6 +81,8 @@ typedef struct LhCsvScan
 	char		comment;
 	bool		skip_blank;		/* empty lines are no records */
 	uint32		width;			/* fields stored of each record */
+	bool		bounds;			/* only where records begin and end is asked: their
+								 * fields are not counted */
 
 	/* where fields go; room for "width" more is needed before each call */
 	LhCsvField *fields;

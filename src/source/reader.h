@@ -34,6 +34,8 @@ typedef struct LhReaderInput
 	int64		end;			/* a record boundary where to stop, though more
 								 * follows; 0 = go on to the end of the file */
 	int64		line;			/* lines before that byte */
+	bool		bounds;			/* only tell is asked for, and how many records there
+								 * are */
 	bool		single;			/* the bytes from position on are one record and a
 								 * line feed: a replay */
 	const char *header;			/* CSV: header line kept when the file was

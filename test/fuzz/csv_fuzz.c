@@ -11,6 +11,7 @@
  *   after the other (the functions with "plain" in their names, which share no
  *   code with the real one);
  * - they are the same however the windows cut the file, and so are their lines;
+ * - where only the bounds of records are asked, they are the same;
  * - a record that is too long for its window ends where it would in a window
  *   with room for it;
  * - the scanner of wide dialects finds the same wherever both can read a dialect;
@@ -400,6 +401,32 @@ check_skip(const LhCsvScan *dialect, const char *data, uint32 length, const Foun
 }
 
 /*
+ * A scan for nothing but the bounds of records finds those of the other.
+ */
+static void
+check_bounds(const LhCsvScan *dialect, const char *data, uint32 length, const FoundList *list,
+			 uint32 random)
+{
+	LhCsvScan	bounds = *dialect;
+	FoundList	found = {0};
+
+	bounds.bounds = true;
+	scan_file(&bounds, data, length, random, &found);
+	for (uint32 i = 0; i < Min(list->count, found.count); i++)
+	{
+		const Found *f = &list->found[i];
+		const Found *g = &found.found[i];
+
+		if (f->start != g->start || f->end != g->end || f->next != g->next || f->line != g->line ||
+			f->lines != g->lines || f->fault != g->fault)
+			violate("bounds are those of records", f, g);
+	}
+	if (list->count != found.count)
+		violate("there are as many bounds as records", NULL, NULL);
+	free(found.found);
+}
+
+/*
  * Records follow each other, and fields lie in them.
  */
 static void
@@ -499,6 +526,8 @@ LLVMFuzzerTestOneInput(const uint8_t *input, size_t size)
 	check_bytes(&dialect, data, length, &cut);
 	check_same(&dialect, &whole, &cut, "windows do not matter");
 	check_skip(&dialect, data, length, &whole, random);
+	check_bounds(&dialect, data, length, &whole, 0);
+	check_bounds(&dialect, data, length, &whole, random);
 	check_wide(&dialect, input[1], data, length, &whole, random);
 
 	free(whole.found);
