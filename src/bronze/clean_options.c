@@ -25,7 +25,7 @@
 /* in the order of LhCleanMode */
 static const char *const mode_names[] = {"off", "move", "delete", NULL};
 
-static const char *const option_names[] = {"clean_source", "clean_source_apply_to_past",
+const char *const lh_clean_option_names[] = {"clean_source", "clean_source_apply_to_past",
 "clean_source_move_target", "clean_source_retention", NULL};
 
 /* Auto Loader's names */
@@ -48,7 +48,7 @@ lh_clean_mode_name(LhCleanMode mode)
 static Jsonb *
 canonical(Jsonb *options)
 {
-	return lh_options_canonical(options, option_names, aliases);
+	return lh_options_canonical(options, lh_clean_option_names, aliases);
 }
 
 /*
@@ -102,8 +102,8 @@ lh_clean_options_remove(Jsonb *options)
 {
 	Datum		result = JsonbPGetDatum(canonical(options));
 
-	for (int i = 0; option_names[i] != NULL; i++)
-		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(option_names[i]));
+	for (int i = 0; lh_clean_option_names[i] != NULL; i++)
+		result = DirectFunctionCall2(jsonb_delete, result, CStringGetTextDatum(lh_clean_option_names[i]));
 	return DatumGetJsonbP(result);
 }
 

@@ -27,6 +27,9 @@ typedef struct LhCleanOptions
 extern const char *lh_clean_mode_name(LhCleanMode mode);
 
 /* raises 22023 for a value that cannot be */
+/* ends with NULL */
+extern const char *const lh_clean_option_names[];
+
 extern void lh_clean_options_parse(Jsonb *options, LhCleanOptions *result);
 
 /* the options without these, however they are spelt */

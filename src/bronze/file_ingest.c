@@ -35,6 +35,7 @@
 
 #include "bronze/file_ingest_internal.h"
 #include "bronze/file_range.h"
+#include "catalog/options.h"
 #include "guc.h"
 #include "source/file_root.h"
 #include "source/server.h"
@@ -63,13 +64,23 @@ lh_file_source_validate(const char *format, const char *path, Jsonb *options, Tu
 	LhFileOptions parsed;
 	LhInflateOptions inflate;
 	LhRejectLimit limit;
+	const char *const *others;
 
 	lh_file_options_parse(options, path, false, &parsed);
 	lh_inflate_options_parse(options, &inflate);
 	lh_reject_limit_parse(options, &limit);
 	(void) lh_file_metadata_parse(options, tupdesc, NULL);
 	(void) lh_file_schema_parse(options, tupdesc, NULL);
-	lh_reader_find(format)->validate(lh_file_reader_options(options), tupdesc);
+	others = lh_options_set_others(lh_file_option_names());
+	PG_TRY();
+	{
+		lh_reader_find(format)->validate(lh_file_reader_options(options), tupdesc);
+	}
+	PG_FINALLY();
+	{
+		(void) lh_options_set_others(others);
+	}
+	PG_END_TRY();
 }
 
 static LhIngest *

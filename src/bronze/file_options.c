@@ -221,8 +221,8 @@ parse_selection(Jsonb *options, const char *path, LhFileSelection *selection)
 				 errdetail("No file is modified after the one and before the other.")));
 }
 
-Jsonb *
-lh_file_options_canonical(Jsonb *options)
+const char *const *
+lh_file_option_names(void)
 {
 	const char **names;
 	int			count = 0;
@@ -230,13 +230,23 @@ lh_file_options_canonical(Jsonb *options)
 	for (int i = 0; i < lengthof(option_groups); i++)
 		for (int j = 0; option_groups[i][j] != NULL; j++)
 			count++;
+	for (int j = 0; lh_clean_option_names[j] != NULL; j++)
+		count++;
 	names = palloc(sizeof(char *) * (count + 1));
 	count = 0;
 	for (int i = 0; i < lengthof(option_groups); i++)
 		for (int j = 0; option_groups[i][j] != NULL; j++)
 			names[count++] = option_groups[i][j];
+	for (int j = 0; lh_clean_option_names[j] != NULL; j++)
+		names[count++] = lh_clean_option_names[j];
 	names[count] = NULL;
-	return lh_options_canonical(options, names, aliases);
+	return names;
+}
+
+Jsonb *
+lh_file_options_canonical(Jsonb *options)
+{
+	return lh_options_canonical(options, lh_file_option_names(), aliases);
 }
 
 /*

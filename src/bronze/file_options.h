@@ -51,6 +51,9 @@ extern void lh_file_options_parse(Jsonb *options, const char *path, bool continu
 /* the options under our names, however they were spelt; those of readers stay */
 extern Jsonb *lh_file_options_canonical(Jsonb *options);
 
+/* names of all options that are not of a format; ends with NULL */
+extern const char *const *lh_file_option_names(void);
+
 /* the options without those that are named here */
 extern Jsonb *lh_file_reader_options(Jsonb *options);
 

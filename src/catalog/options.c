@@ -15,6 +15,8 @@
 #include "utils/numeric.h"
 #include "utils/varlena.h"
 
+static const char *const *other_names = NULL;
+
 /*
  * lh_options_closest returns the allowed name that is most like "name", or NULL
  * if none is near enough for a guess to be of help.
@@ -42,6 +44,15 @@ lh_options_closest(const char *name, const char *const *allowed)
 	return closest;
 }
 
+const char *const *
+lh_options_set_others(const char *const *names)
+{
+	const char *const *before = other_names;
+
+	other_names = names;
+	return before;
+}
+
 /*
  * lh_options_refuse raises the error for a name that is not allowed.
  */
@@ -51,6 +62,9 @@ lh_options_refuse(const char *name, const char *const *allowed, const char *noun
 	const char *closest = lh_options_closest(name, allowed);
 	StringInfoData list;
 
+	/* a value may not be meant to be an option */
+	if (closest == NULL && other_names != NULL && strstr(noun, "value") == NULL)
+		closest = lh_options_closest(name, other_names);
 	initStringInfo(&list);
 	for (; *allowed != NULL; allowed++)
 		appendStringInfo(&list, "%s\"%s\"", list.len > 0 ? ", " : "", *allowed);

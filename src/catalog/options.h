@@ -11,6 +11,13 @@
 extern void lh_options_check(Jsonb *options, const char *const *allowed, const char *noun);
 extern void lh_options_refuse(const char *name, const char *const *allowed,
 							  const char *noun) pg_attribute_noreturn();
+/*
+ * lh_options_set_others names the options that others read of the same object:
+ * a name that is none of those allowed may be meant to be one of these.  Returns
+ * what was set before; NULL = none.
+ */
+extern const char *const *lh_options_set_others(const char *const *names);
+
 extern const char *lh_options_closest(const char *name, const char *const *allowed);
 
 /* another name of an option, in lower case without underscores */

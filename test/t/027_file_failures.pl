@@ -68,6 +68,12 @@ ok(poll_value($node, 'SELECT count(*) FROM t WHERE id = 2', '1'), 'until it is a
 sql("SELECT lakehouse.alter_source('t', trigger => 'available_now')");
 like(refused(q{SELECT lakehouse.alter_source('t', options => '{"max_attempts": 0}')}), qr/22023.*max_attempts.*from 1/s, 'no number of attempts');
 
+for my $case ([ 'max_atempts', 'max_attempts' ], [ 'cleen_source', 'clean_source' ], [ 'headr', 'header' ], [ 'onChange2', 'on_change' ])
+{
+	like(refused("SELECT lakehouse.alter_source('t', options => '{\"$case->[0]\": 1}')"), qr/22023.*unrecognized CSV option.*Did you mean "$case->[1]"/s,
+		"$case->[0]: the option that was meant is named, whoever reads it");
+}
+
 # --------------------------------------------------------- on_file_error
 sql(<<'END');
 CREATE TABLE e (id int, v text);
