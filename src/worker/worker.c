@@ -22,6 +22,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
+#include "storage/pmsignal.h"
 #include "storage/proc.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
@@ -267,13 +268,16 @@ lh_worker_wait(long timeout_ms, const char *event)
 
 /*
  * lh_worker_begin starts a transaction that shows up as "activity"; the current
- * memory context stays.
+ * memory context stays.  Nothing is begun on behalf of a server that has died.
  */
 void
 lh_worker_begin(const char *activity)
 {
 	MemoryContext context = CurrentMemoryContext;
 
+	/* a latch that is set again and again hides the end of the server in a wait */
+	if (!PostmasterIsAlive())
+		proc_exit(1);
 	lh_slot_set_working(true);
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
