@@ -39,7 +39,11 @@
 /* a run that hears nothing for this long looks at the cluster again */
 #define SILENCE_LIMIT_MS 5000
 
-/* ... and writes what it has after this long */
+/* a worker that hears nothing for this long asks whether anybody is there, and
+ * waits as long for an answer: together less than the 10 seconds that we promise */
+#define IDLE_LIMIT_MS 4000
+
+/* a run writes what it has after this long */
 #define PATIENCE_MS 1000
 
 static Jsonb *source_options(const LhSource *source);
@@ -199,11 +203,24 @@ take_messages(LhKafkaIngest *ingest, int limit)
 	int			count;
 	int			kept = 0;
 
-	if (limit <= ingest->message_count)
+	if (limit <= ingest->message_count || ingest->again)
 		return 0;
 	count = lh_kafka_take(ingest->kafka, room, limit - ingest->message_count);
+	if (lh_kafka_doubtful(ingest->kafka))
+	{
+		/* these may be of another log: begin again at the last record loaded */
+		lh_kafka_release(room, count);
+		if (ingest->message_count > 0 || ingest->changed)
+			ingest->again = true;
+		else
+			ingest->reading = false;
+		return 0;
+	}
 	if (count > 0)
+	{
 		ingest->heard = GetCurrentTimestamp();
+		ingest->answered = true;
+	}
 	for (int i = 0; i < count; i++)
 	{
 		if (take_event(ingest, &room[i]))
@@ -309,12 +326,12 @@ take_record(LhKafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message)
 			return false;
 		}
 	}
-	lh_kafka_slot_is_well(ingest, slot);
 	slot->heard = ingest->heard;
 	slot->at_end = false;
 	/* librdkafka may deliver a record twice */
 	if (message->offset < slot->next)
 		return false;
+	lh_kafka_slot_is_well(ingest, slot);
 	if (slot->limit >= 0 && message->offset >= slot->limit)
 	{
 		lh_kafka_stop(ingest->kafka, slot->topic, slot->partition);
@@ -335,8 +352,10 @@ take_record(LhKafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message)
 static bool
 ready(LhKafkaIngest *ingest, TimestampTz now)
 {
-	if (ingest->trouble.sqlstate != 0 || memory_full(ingest))
+	if (ingest->trouble.sqlstate != 0 || ingest->again || memory_full(ingest))
 		return true;
+	if (ingest->continuous && ingest->answered && !ingest->proved)
+		return ingest->proved = true;
 	if (ingest->message_count == 0)
 		return ingest->changed;
 	if (ingest->continuous)
@@ -376,6 +395,15 @@ check_connection(LhKafkaIngest *ingest, TimestampTz now)
 		TimestampDifferenceExceeds(ingest->heard, now, SILENCE_LIMIT_MS);
 
 	trouble = lh_kafka_trouble(ingest->kafka, &age);
+	if (trouble == NULL && ingest->continuous &&
+		TimestampDifferenceExceeds(ingest->heard, now, IDLE_LIMIT_MS))
+	{
+		if (lh_kafka_ping(ingest->kafka, IDLE_LIMIT_MS, &error))
+			ingest->heard = GetCurrentTimestamp();
+		else
+			ingest->trouble = error;
+		return;
+	}
 	if (trouble == NULL && !silent)
 		return;
 	if (trouble != NULL && trouble->sqlstate == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)

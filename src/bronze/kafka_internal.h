@@ -43,6 +43,8 @@ typedef struct LhKafkaIngest
 	int64		message_bytes;
 	TimestampTz first_message;	/* when the oldest of them came */
 	bool		again;			/* look again when what is in memory is written */
+	bool		answered;		/* a broker gave something */
+	bool		proved;			/* ... and a batch said so */
 	bool		changed;		/* a slot is to be saved even without messages */
 	LhError		trouble;		/* to be raised by the next batch */
 	List	   *losses;			/* LhKafkaLoss, to be saved; in slot_context */

@@ -18,6 +18,9 @@
 /* a cluster that does not answer is an error after this long */
 #define ANSWER_LIMIT_MS 8000
 
+/* ... or after this one, if that shows only in passing */
+#define PASSING_LIMIT_MS 4000
+
 /* how often a good offset may be refused before the partition is stopped */
 #define ALARM_LIMIT 3
 
@@ -32,6 +35,12 @@ static bool ask_ranges(LhKafkaIngest *ingest);
 static bool check_range(LhKafkaIngest *ingest, LhKafkaSlot *slot);
 static void start_partitions(LhKafkaIngest *ingest);
 
+static int
+answer_limit(const LhKafkaIngest *ingest)
+{
+	return ingest->reading ? PASSING_LIMIT_MS : ANSWER_LIMIT_MS;
+}
+
 /*
  * lh_kafka_look learns partitions and ranges and starts what is not running.
  * Where it must begin and cannot, ingest->trouble says why; a look in passing
@@ -43,6 +52,7 @@ lh_kafka_look(LhKafkaIngest *ingest)
 	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "lakehouse Kafka look",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext oldcontext = MemoryContextSwitchTo(scratch);
+	bool		passing = ingest->reading;
 
 	if (look_at_topics(ingest) && look_at_ranges(ingest))
 		start_partitions(ingest);
@@ -50,7 +60,9 @@ lh_kafka_look(LhKafkaIngest *ingest)
 		ingest->trouble.sqlstate = 0;
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextDelete(scratch);
-	ingest->looked = ingest->heard = GetCurrentTimestamp();
+	ingest->looked = GetCurrentTimestamp();
+	if (!passing)
+		ingest->heard = ingest->looked;
 }
 
 static LhKafkaSlot *
@@ -95,7 +107,7 @@ look_at_topics(LhKafkaIngest *ingest)
 	int			known = ingest->count;
 	char	  **topics;
 
-	topics = lh_kafka_topics_of(subscription, ingest->kafka, ANSWER_LIMIT_MS, &ingest->trouble);
+	topics = lh_kafka_topics_of(subscription, ingest->kafka, answer_limit(ingest), &ingest->trouble);
 	if (topics == NULL)
 		return false;
 	ingest->trouble.sqlstate = 0;
@@ -125,7 +137,7 @@ static bool
 look_at_topic(LhKafkaIngest *ingest, const char *topic)
 {
 	LhError		error;
-	int			partitions = lh_kafka_partitions(ingest->kafka, topic, ANSWER_LIMIT_MS, &error);
+	int			partitions = lh_kafka_partitions(ingest->kafka, topic, answer_limit(ingest), &error);
 	int			known = 0;
 
 	if (partitions < 0 && error.sqlstate != ERRCODE_UNDEFINED_OBJECT &&
@@ -227,7 +239,7 @@ ask_ranges(LhKafkaIngest *ingest)
 	{
 		LhError		error;
 
-		good = lh_kafka_offsets(ingest->kafka, questions + part * n, n, ANSWER_LIMIT_MS, &error);
+		good = lh_kafka_offsets(ingest->kafka, questions + part * n, n, answer_limit(ingest), &error);
 		if (!good)
 			ingest->trouble = error;
 		for (int q = 0; q < n && good; q++)
@@ -272,7 +284,7 @@ set_target(LhKafkaIngest *ingest, LhKafkaSlot *slot)
 		bool		time = lh_kafka_bound_question(&ingest->ending, slot->topic, slot->partition,
 												   &question.offset);
 
-		if (time && !lh_kafka_offsets(ingest->kafka, &question, 1, ANSWER_LIMIT_MS, &ingest->trouble))
+		if (time && !lh_kafka_offsets(ingest->kafka, &question, 1, answer_limit(ingest), &ingest->trouble))
 			return false;
 		/* LH_KAFKA_END: to its end, which no later run may pass either */
 		slot->limit = question.offset < 0 ? slot->end : question.offset;
@@ -294,7 +306,7 @@ resume_after(LhKafkaIngest *ingest, const LhKafkaSlot *slot, int64 *offset)
 	*offset = slot->low;
 	if (slot->last_offset < 0 || slot->last_timestamp < 0)
 		return true;
-	if (!lh_kafka_offsets(ingest->kafka, &question, 1, ANSWER_LIMIT_MS, &ingest->trouble))
+	if (!lh_kafka_offsets(ingest->kafka, &question, 1, answer_limit(ingest), &ingest->trouble))
 		return false;
 	*offset = question.offset < 0 ? slot->end : question.offset;
 	return true;

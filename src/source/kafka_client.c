@@ -28,6 +28,9 @@
 #include "source/kafka_producer.h"
 #include "source/server.h"
 
+/* librdkafka before this one sends a nonce that Kafka 4 does not accept */
+#define FIRST_STRICT_SCRAM 0x02060100
+
 /* how long closing a client may hold up the backend */
 #define CLOSE_LIMIT_MS 2000
 
@@ -170,6 +173,8 @@ static const char *const consumer_settings[][2] = {
 	{"isolation.level", "read_committed"},
 	{"enable.partition.eof", "true"},
 	{"check.crcs", "true"},
+	/* on_log hears of leaders that change from nowhere else */
+	{"debug", "topic"},
 	{"queued.min.messages", CppAsString2(AHEAD_MESSAGES)},
 	{"auto.offset.reset", "error"},
 	{"auto.commit.enable", "false"},
@@ -303,6 +308,8 @@ on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
 				copy_text(kafka->reason, sizeof(kafka->reason), reason);
 			break;
 	}
+	/* whoever answers next may have another log */
+	kafka->doubt = true;
 	if (was_well && (kafka->down || kafka->refused))
 		kafka->since = GetCurrentTimestamp();
 }
@@ -330,6 +337,11 @@ on_token(rd_kafka_t *rk, const char *config, void *opaque)
 static void
 on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
+	LhKafka    *kafka = rd_kafka_opaque(rk);
+
+	/* a fetch was refused: another broker leads, or another topic has the name */
+	if (strcmp(facility, "BROKERUA") == 0 || strcmp(facility, "LEADERUA") == 0)
+		kafka->doubt = true;
 	/* errors come through on_error; the rest is for those who debug librdkafka */
 }
 
@@ -515,7 +527,9 @@ lh_kafka_connection_error(LhKafka *kafka, LhError *error)
 {
 	if (kafka->refused)
 		lh_error_set(error, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
-					 "Kafka cluster refuses the connection: %s", kafka->reason);
+					 "Kafka cluster refuses the connection: %s%s", kafka->reason,
+					 strstr(kafka->reason, "SCRAM") != NULL && rd_kafka_version() < FIRST_STRICT_SCRAM
+					 ? " (for SCRAM, brokers of Kafka 4 need librdkafka 2.6.1 or newer here)" : "");
 	else if (!TimestampDifferenceExceeds(kafka->reason_since, GetCurrentTimestamp(), REASON_LIMIT_MS))
 		lh_error_set(error, ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION,
 					 "could not reach the Kafka cluster: %s", kafka->reason);

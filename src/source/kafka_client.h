@@ -107,6 +107,10 @@ extern void lh_kafka_stop_all(LhKafka *kafka);
 
 /* up to "max" events that are here already; does not wait */
 extern int	lh_kafka_take(LhKafka *kafka, LhKafkaMessage *messages, int max);
+
+/* whether the messages of the last take, and what follows, may come from another
+ * log than those before: a leader changed, a connection was lost; told once */
+extern bool lh_kafka_doubtful(LhKafka *kafka);
 extern void lh_kafka_release(LhKafkaMessage *messages, int count);
 extern void lh_kafka_failure(const LhKafkaMessage *message, LhError *error);
 

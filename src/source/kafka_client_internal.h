@@ -48,6 +48,7 @@ struct LhKafka
 	/* what the callbacks remembered */
 	bool		down;			/* no broker can be reached */
 	bool		refused;		/* credentials or certificates */
+	bool		doubt;			/* for lh_kafka_doubtful */
 	TimestampTz since;			/* when that was first told */
 	char		reason[320];	/* last text of librdkafka about a connection */
 	TimestampTz reason_since;	/* when it came; it is no reason for long */

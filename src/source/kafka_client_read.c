@@ -189,6 +189,8 @@ lh_kafka_take(LhKafka *kafka, LhKafkaMessage *messages, int max)
 	}
 	rd_kafka_poll(kafka->rk, 0);
 	count = rd_kafka_consume_batch_queue(kafka->queue, 0, kafka->taken, max);
+	/* what librdkafka told before it had these must be known before they are used */
+	rd_kafka_poll(kafka->rk, 0);
 	wake_brokers(kafka);
 	for (ssize_t i = 0; i < count; i++)
 	{
@@ -200,6 +202,15 @@ lh_kafka_take(LhKafka *kafka, LhKafkaMessage *messages, int max)
 	if (taken > 0 && (kafka->down || kafka->refused))
 		lh_kafka_heard(kafka);
 	return taken;
+}
+
+bool
+lh_kafka_doubtful(LhKafka *kafka)
+{
+	bool		doubt = kafka->doubt;
+
+	kafka->doubt = false;
+	return doubt;
 }
 
 void

@@ -229,30 +229,73 @@ bench_json() {
 }
 
 # ---------------------------------------------------------------------- Kafka
+kind=
 kafka_columns='topic text, "partition" integer, "offset" bigint, key text, value text, "timestamp" bigint, headers jsonb'
-start_broker() {
-	[ -z "$broker" ] || return 0
-	(cd "$data" && lh_as_user "$tree/test/kafka/mock_broker" --keep --topics "$1" --control "$data/broker" \
-		--bootstrap-file "$data/bootstrap" >"$data/broker.log" 2>&1 </dev/null &)
-	for _ in $(seq 100); do
-		[ ! -s "$data/bootstrap" ] || break
+# start_real starts Apache Kafka where it can be had.
+start_real() {
+	local dir src
+	dir=$(bash "$tree/test/kafka/install.sh" 2>"$data/kafka.log") || {
+		lh_say "the mock cluster instead of Apache Kafka: $(tail -n 1 "$data/kafka.log")" >&2
+		return 1
+	}
+	cp -r "$dir" "$home/kafka"
+	chmod -R a+rX "$home/kafka"
+	src=$(dirname "$("$pg_config" --pgxs)")/..
+	lh_as_user mkdir -p "$data/kafka"
+	lh_as_user mkfifo "$data/broker"
+	(cd "$data" && lh_as_user env PATH="$bin:$PATH" LAKEHOUSE_KAFKA="$home/kafka" PG_REGRESS=none TESTDIR="$data/kafka" TESTDATADIR="$data/kafka" TESTLOGDIR="$data/kafka" \
+		perl -I "$src/test/perl" -I "$tree/test/perl" "$tree/test/kafka/serve.pl" <>"$data/broker" >"$data/broker.log" 2>"$data/kafka.log" &)
+	for _ in $(seq 1200); do
+		broker=$(sed -n 's/^kafka //p' "$data/broker.log" 2>/dev/null)
+		[ -z "$broker" ] || return 0
 		sleep 0.1
 	done
-	broker=$(cat "$data/bootstrap")
+	lh_die "Apache Kafka does not start" "$(tail -n 5 "$data/kafka.log")"
+}
+# start_broker starts a real cluster or else the mock one, once.
+start_broker() {
+	[ -z "$broker" ] || return 0
+	if start_real; then
+		kind="Apache Kafka"
+		broker_do '{"do": "create", "topic": "load", "partitions": 16}'
+		broker_do '{"do": "create", "topic": "live", "partitions": 4}'
+	else
+		kind="mock broker"
+		(cd "$data" && lh_as_user "$tree/test/kafka/mock_broker" --keep --topics "load:16,live:4" --control "$data/broker" \
+			--bootstrap-file "$data/bootstrap" >"$data/broker.log" 2>&1 </dev/null &)
+		for _ in $(seq 100); do
+			[ ! -s "$data/bootstrap" ] || break
+			sleep 0.1
+		done
+		broker=$(cat "$data/bootstrap")
+	fi
+	sql "CREATE SERVER kafka FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS (\"bootstrap.servers\" '$broker');" >/dev/null
 	# the mock brokers hold a fetch that finds nothing for all of its time, real ones only until something comes
-	sql "CREATE SERVER kafka FOREIGN DATA WRAPPER lakehouse_kafka
-		OPTIONS (\"bootstrap.servers\" '$broker', \"fetch.wait.max.ms\" '5');" >/dev/null
+	[ "$kind" = "Apache Kafka" ] || sql "ALTER SERVER kafka OPTIONS (ADD \"fetch.wait.max.ms\" '5');" >/dev/null
 }
 # broker_do sends a command and waits for its answer.
 broker_do() {
 	local before
 	before=$(wc -l <"$data/broker.log")
 	lh_as_user bash -c 'echo "$1" >"$2"' _ "$1" "$data/broker"
-	for _ in $(seq 6000); do
+	for _ in $(seq 12000); do
 		[ "$(wc -l <"$data/broker.log")" -le "$before" ] || break
 		sleep 0.05
 	done
 	tail -n 1 "$data/broker.log" | grep -q '^ok' || lh_die "broker: $(tail -n 1 "$data/broker.log")"
+}
+# broker_fill sends $3 messages of $4 bytes to the $2 partitions of the topic $1,
+# $5 a second if it is given.
+broker_fill() {
+	if [ "$kind" = "Apache Kafka" ]; then
+		broker_do "{\"do\": \"fill\", \"topic\": \"$1\", \"partitions\": $2, \"count\": $3, \"size\": $4, \"rate\": ${5:-0}}"
+	elif [ -z "${5:-}" ]; then
+		broker_do "fill $1 $2 $3 $4"
+	else
+		lh_as_user awk -v t="$1" -v p="$2" -v n="$3" -v s="$4" 'BEGIN { for (i = 0; i < n; i++)
+			printf "{\"topic\": \"%s\", \"partition\": %d, \"key\": \"%d\", \"value\": \"%0*d\"}\n", t, i % p, i, s, i }' >"$home/$1.json"
+		broker_do "file $home/$1.json $5"
+	fi
 }
 kafka_ours() {
 	sql "TRUNCATE bronze.kafka;
@@ -276,39 +319,39 @@ kafka_kcat() {
 }
 bench_kafka() {
 	messages=$((ROWS < 640000 ? ROWS : 640000))
-	start_broker "load:16,live:4"
-	broker_do "fill load 16 $messages 100"
+	start_broker
+	broker_fill load 16 "$messages" 100
 	sql "CREATE TABLE bronze.kafka ($kafka_columns); CREATE TABLE plain_kafka ($kafka_columns);
 	     CREATE TABLE kcat_text (topic text, \"partition\" integer, \"offset\" bigint, key text, value text, \"timestamp\" bigint);" >/dev/null
-	compare "Kafka topic to bronze, $messages messages of 100 bytes, 16 partitions (messages/s)" 0.8 "$messages" \
+	compare "Kafka topic to bronze, $messages messages of 100 bytes, 16 partitions, $kind (messages/s)" 0.8 "$messages" \
 		kafka_ours kafka_binary "COPY BINARY of the same rows from a file"
 	command -v kcat >/dev/null || { lh_say "kcat is not installed: its comparison is left out" >&2; return 0; }
 	compare "the same (messages/s)" 3.0 "$messages" kafka_ours kafka_kcat "kcat piped into COPY"
 }
 bench_latency() {
-	local seconds=10
-	start_broker "load:16,live:4"
+	local seconds=10 mark
+	start_broker
 	sql "CREATE TABLE bronze.live ($kafka_columns); CREATE TABLE silver.live (\"partition\" integer, \"offset\" bigint, sent bigint);
 	SELECT lakehouse.create_source('live', server => 'kafka', target => 'bronze.live', topics => '{live}', trigger => 'continuous');
 	SELECT lakehouse.create_flow('live', target => 'silver.live', mode => 'append',
 	         query => \$\$ SELECT \"partition\", \"offset\", \"timestamp\" AS sent FROM bronze.live \$\$);" >/dev/null
-	lh_as_user awk -v n=$((seconds * 1000)) 'BEGIN { for (i = 0; i < n; i++)
-		printf "{\"topic\": \"live\", \"partition\": %d, \"key\": \"%d\", \"value\": \"%080d\"}\n", i % 4, i, i }' >"$home/live.json"
-	# once to start everything, once measured
-	sleep 5
-	broker_do "file $home/live.json 1000"
+	# the first records start everything and are not measured
+	broker_fill live 4 2000 80 1000
+	sleep 3
+	mark=$(date +%s%3N)
+	broker_fill live 4 $((seconds * 1000)) 80 1000
 	for _ in $(seq 200); do
-		[ "$(sql 'SELECT count(*) FROM silver.live')" != $((seconds * 1000)) ] || break
+		[ "$(sql "SELECT count(*) FROM silver.live WHERE sent >= $mark")" != $((seconds * 1000)) ] || break
 		sleep 0.1
 	done
 	local query="SELECT round(percentile_cont(0.5) WITHIN GROUP (ORDER BY ms)) || ' / ' || round(percentile_cont(0.99) WITHIN GROUP (ORDER BY ms))
-		FROM (SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000 - %s AS ms FROM %s) x"
+		FROM (SELECT extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000 - %s AS ms FROM %s WHERE %s >= $mark) x"
 	# shellcheck disable=SC2059
-	add_row "Kafka produce to commit in bronze, 1,000 messages/s for $seconds s (ms, median / p99)" \
-		"$(sql "$(printf "$query" '"timestamp"' bronze.live)")" - - - "p99 50"
+	add_row "$kind: produce to commit in bronze, 1,000 messages/s for $seconds s (ms, median / p99)" \
+		"$(sql "$(printf "$query" '"timestamp"' bronze.live '"timestamp"')")" - - - "p99 50"
 	# shellcheck disable=SC2059
-	add_row "Kafka produce to commit in the table of a flow (ms, median / p99)" \
-		"$(sql "$(printf "$query" sent silver.live)")" - - - "p99 150"
+	add_row "$kind: produce to commit in the table of a flow (ms, median / p99)" \
+		"$(sql "$(printf "$query" sent silver.live sent)")" - - - "p99 150"
 	sql "SELECT lakehouse.alter_source('live', trigger => 'available_now');" >/dev/null
 }
 
@@ -492,7 +535,7 @@ bench_flat() {
 
 # ----------------------------------------------------------------------- main
 # shellcheck disable=SC2046
-lh_install_packages $(lh_server_packages) perl kcat
+lh_install_packages $(lh_server_packages) $(lh_kafka_packages) perl libipc-run-perl kcat
 home=$(lh_make_home "$top/.bench")
 tree=$home/source
 data=$home/data

@@ -42,7 +42,6 @@ import org.apache.kafka.clients.admin.TopicDescription;
 import org.apache.kafka.clients.admin.UserScramCredentialUpsertion;
 import org.apache.kafka.common.ElectionType;
 import org.apache.kafka.common.IsolationLevel;
-import org.apache.kafka.common.KafkaFuture;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
@@ -51,7 +50,7 @@ import org.apache.kafka.common.errors.ElectionNotNeededException;
 
 public class KafkaDriver {
 	static final ObjectMapper json = new ObjectMapper();
-	private static final long LIMIT_MS = 60000;
+	private static final long LIMIT_MS = 180000;
 
 	private final Admin admin;
 	private final KafkaRecords records;
@@ -281,9 +280,9 @@ public class KafkaDriver {
 	private void user(JsonNode command) throws Exception {
 		String name = command.get("name").asText();
 		byte[] password = command.get("password").asText().getBytes(StandardCharsets.UTF_8);
-		KafkaFuture<Void> done = admin.alterUserScramCredentials(List.of(
-				new UserScramCredentialUpsertion(name, new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_256, 4096), password),
-				new UserScramCredentialUpsertion(name, new ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), password))).all();
-		done.get();
+
+		for (ScramMechanism mechanism : List.of(ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512))
+			admin.alterUserScramCredentials(List.of(
+					new UserScramCredentialUpsertion(name, new ScramCredentialInfo(mechanism, 4096), password))).all().get();
 	}
 }

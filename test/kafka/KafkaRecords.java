@@ -30,6 +30,7 @@ import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
 import org.apache.kafka.clients.producer.RecordMetadata;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.PartitionInfo;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.header.Header;
@@ -225,70 +226,115 @@ class KafkaRecords {
 	 * traffic: "topic", "partitions", "seed", "rounds" (until stopped), "pause" ms
 	 * between rounds: what real producers do, at random.  Several at once, with
 	 * and without transactions, which commit or abort; no keys and no values,
-	 * empty ones, bytes that are no text, headers.  May be a job.
+	 * empty ones, bytes that are no text, headers.  One that the cluster fails
+	 * gives up what it has open and begins again.  May be a job; gives how many
+	 * records were "sent", transactions "committed", "aborted" and "failed".
 	 */
 	private void traffic(JsonNode command, AtomicBoolean stop, ObjectNode result) throws Exception {
 		Random random = new Random(command.get("seed").asLong());
 		int rounds = command.path("rounds").asInt(Integer.MAX_VALUE);
 		int pause = command.path("pause").asInt(0);
-		List<KafkaProducer<byte[], byte[]>> some = new ArrayList<>();
-		boolean[] open = new boolean[3];
-		int[] counts = new int[3];	// sent, committed, aborted
-		Properties properties = properties(command);
+		Writer[] writers = new Writer[3];
 
-		properties.putIfAbsent("delivery.timeout.ms", "120000");
-		some.add(new KafkaProducer<>(properties));
-		for (int i = 1; i < open.length; i++)
-			some.add(newTransactional(properties, command.get("topic").asText() + i));
-		try {
-			for (int round = 0; round < rounds && !stop.get(); round++) {
-				int who = random.nextInt(open.length);
-				if (who > 0 && !open[who])
-					some.get(who).beginTransaction();
-				open[who] = true;
+		for (int i = 0; i < writers.length; i++)
+			writers[i] = new Writer(command, i, random);
+		for (int round = 0; round < rounds && !stop.get(); round++) {
+			writers[random.nextInt(writers.length)].round();
+			if (pause > 0)
+				Thread.sleep(pause);
+		}
+		int[] counts = new int[4];
+		for (Writer writer : writers) {
+			writer.end();
+			for (int i = 0; i < counts.length; i++)
+				counts[i] += writer.counts[i];
+		}
+		result.put("sent", counts[0]).put("committed", counts[1]).put("aborted", counts[2]).put("failed", counts[3]);
+	}
+
+	/* One of the producers of traffic: number 0 is without transactions. */
+	private class Writer {
+		private final JsonNode command;
+		private final Random random;
+		private final String id;
+		private KafkaProducer<byte[], byte[]> producer;
+		private boolean open;
+		final int[] counts = new int[4];	// sent, committed, aborted, failed
+
+		Writer(JsonNode command, int number, Random random) {
+			this.command = command;
+			this.random = random;
+			this.id = number == 0 ? null : command.get("topic").asText() + number;
+		}
+
+		private void begin() {
+			if (producer == null) {
+				Properties properties = properties(command);
+				properties.put("delivery.timeout.ms", "120000");
+				properties.put("transaction.timeout.ms", "120000");
+				if (id != null)
+					properties.put("transactional.id", id);
+				producer = new KafkaProducer<>(properties);
+				if (id != null)
+					producer.initTransactions();
+			}
+			if (id != null && !open)
+				producer.beginTransaction();
+			open = true;
+		}
+
+		void round() {
+			try {
+				begin();
 				for (int n = 1 + random.nextInt(20); n > 0; n--) {
-					some.get(who).send(randomRecord(command, random, counts[0]));
+					producer.send(randomRecord(command, random, counts[0]));
 					counts[0]++;
 				}
 				// left open now and then, so that they interleave
-				if (who > 0 && random.nextInt(3) > 0)
-					open[who] = finish(some.get(who), random, counts);
-				if (pause > 0)
-					Thread.sleep(pause);
+				if (id != null && random.nextInt(3) > 0)
+					finish();
+			} catch (KafkaException e) {
+				giveUp();
 			}
-			for (int i = 1; i < open.length; i++) {
-				if (open[i])
-					finish(some.get(i), random, counts);
+		}
+
+		private void finish() {
+			if (random.nextInt(5) < 2) {
+				producer.flush();	// or nothing would have reached the log
+				producer.abortTransaction();
+				counts[2]++;
+			} else {
+				producer.commitTransaction();
+				counts[1]++;
 			}
-		} finally {
-			for (KafkaProducer<byte[], byte[]> one : some)
-				one.close(Duration.ofSeconds(60));
+			open = false;
 		}
-		result.put("sent", counts[0]).put("committed", counts[1]).put("aborted", counts[2]);
-	}
 
-	private static KafkaProducer<byte[], byte[]> newTransactional(Properties base, String id) {
-		Properties properties = new Properties();
-
-		properties.putAll(base);
-		properties.put("transactional.id", id);
-		properties.put("transaction.timeout.ms", "120000");
-		KafkaProducer<byte[], byte[]> result = new KafkaProducer<>(properties);
-		result.initTransactions();
-		return result;
-	}
-
-	/* ends a transaction one way or the other; false: none is open any more */
-	private static boolean finish(KafkaProducer<byte[], byte[]> producer, Random random, int[] counts) {
-		if (random.nextInt(5) < 2) {
-			producer.flush();	// or nothing would have reached the log
-			producer.abortTransaction();
-			counts[2]++;
-		} else {
-			producer.commitTransaction();
-			counts[1]++;
+		/* the next producer of this name ends the transaction, or the broker in time */
+		private void giveUp() {
+			counts[3]++;
+			open = false;
+			if (producer != null)
+				producer.close(Duration.ZERO);
+			producer = null;
 		}
-		return false;
+
+		/* leaves no transaction open */
+		void end() {
+			for (int attempt = 0; attempt < 3; attempt++) {
+				try {
+					if (id != null) {
+						begin();
+						finish();
+					}
+					if (producer != null)
+						producer.close(Duration.ofSeconds(60));
+					return;
+				} catch (KafkaException e) {
+					giveUp();
+				}
+			}
+		}
 	}
 
 	private static ProducerRecord<byte[], byte[]> randomRecord(JsonNode command, Random random, int number) {

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # install.sh: Apache Kafka for the tests, from Maven Central by Maven.
 #
-# Prints the directory that holds it: lib/ with Kafka and all it needs, classes/
-# with the compiled KafkaDriver. It lies in a cache outside of the repository,
+# Prints the directory that holds it: lib/ with Kafka and all it needs, older/
+# with the same of an older release, classes/ with the compiled driver. It lies in a cache outside of the repository,
 # LAKEHOUSE_CACHE or else $XDG_CACHE_HOME/lakehouse or ~/.cache/lakehouse; once
 # it is full, nothing is fetched and Maven is not needed any more.
 # Status 3 and a reason on standard error: it cannot be had here.
@@ -10,24 +10,23 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${LAKEHOUSE_CACHE:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/lakehouse}
-version=$(sed -n 's|.*<kafka.version>\(.*\)</kafka.version>.*|\1|p' "$here/pom.xml")
-dir=$cache/kafka-$version
+dir=$cache/kafka
 
 lacks() { echo "$1" >&2; exit 3; }
 
-# resolve fills lib/ as the pom says.
+# version prints a version that the pom names.
+version() { sed -n "s|.*<$1>\(.*\)</$1>.*|\1|p" "$here/pom.xml"; }
+
+# resolve fills the directory $1 with the release $2.
 resolve() {
-	local new=$dir/lib.new
 	command -v mvn >/dev/null || lacks "Maven is not installed"
-	rm -rf "$new"
-	if ! (cd "$cache" && timeout 900 mvn -B -q -ntp -f "$here/pom.xml" "-Dmaven.repo.local=$cache/maven" \
-		dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$new") >"$dir/maven.log" 2>&1 </dev/null; then
+	rm -rf "$dir/new" "${dir:?}/$1"
+	if ! (cd "$cache" && timeout 900 mvn -B -q -ntp -f "$here/pom.xml" "-Dmaven.repo.local=$cache/maven" "-Dkafka.version=$2" \
+		dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$dir/new") >"$dir/maven.log" 2>&1 </dev/null; then
 		tail -n 5 "$dir/maven.log" >&2
-		lacks "Maven could not fetch Apache Kafka $version (is Maven Central reachable?)"
+		lacks "Maven could not fetch Apache Kafka $2 (is Maven Central reachable?)"
 	fi
-	rm -rf "$dir/lib"
-	mv "$new" "$dir/lib"
-	cp "$here/pom.xml" "$dir/pom.xml"
+	mv "$dir/new" "$dir/$1"
 }
 
 # compile makes the driver anew.
@@ -46,6 +45,10 @@ java_version=$(java -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | he
 mkdir -p "$dir"
 exec 9>"$cache/.lock"
 flock 9
-cmp -s "$here/pom.xml" "$dir/pom.xml" || resolve
+if ! cmp -s "$here/pom.xml" "$dir/pom.xml"; then
+	resolve lib "$(version kafka.version)"
+	resolve older "$(version kafka.older.version)"
+	cp "$here/pom.xml" "$dir/pom.xml"
+fi
 cat "$here"/*.java | cmp -s - "$dir/classes/source" || compile
 echo "$dir"

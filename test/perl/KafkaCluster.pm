@@ -28,7 +28,7 @@ use Time::HiRes qw(time usleep);
 
 # seconds; other work may use the machine
 my $START_LIMIT = 120;
-my $ANSWER_LIMIT = 180;
+my $ANSWER_LIMIT = 300;
 
 my $json = JSON::PP->new->utf8->canonical;
 my %running;    # pid => cluster's directory
@@ -53,6 +53,7 @@ sub kafka_home
 #   listen  {NAME => [protocol, {setting => value}]}: further listeners, whose
 #           addresses servers('NAME') gives; settings get the listener's prefix
 #   heap    megabytes of each node (256)
+#   older   1: the older release of Kafka (see test/kafka/pom.xml)
 #   format  [further words of the storage tool]
 sub new
 {
@@ -62,6 +63,7 @@ sub new
 		dir => PostgreSQL::Test::Utils::tempdir(),
 		count => $arg{nodes} // 1,
 		heap => $arg{heap} // 256,
+		release => $arg{older} ? 'older' : 'lib',
 		listen => $arg{listen} // {},
 		config => $arg{config} // {},
 		nodes => {}, out => '', in => '' }, $class;
@@ -117,8 +119,12 @@ sub _write_config
 		'group.initial.rebalance.delay.ms' => 0,
 		'auto.create.topics.enable' => 'false',
 		'auto.leader.rebalance.enable' => 'false',
-		'broker.session.timeout.ms' => 3000,
+		# short, so that a node that is gone is missed soon, but the machine may be busy
+		'broker.session.timeout.ms' => 6000,
 		'broker.heartbeat.interval.ms' => 500,
+		'controller.quorum.election.timeout.ms' => 3000,
+		'controller.quorum.fetch.timeout.ms' => 6000,
+		'controller.quorum.request.timeout.ms' => 6000,
 		'message.max.bytes' => 90_000_000,
 		'replica.fetch.max.bytes' => 90_000_000,
 		# small and quick instead of large and lazy
@@ -143,9 +149,9 @@ sub _write_config
 
 sub _java
 {
-	my ($self, $heap) = @_;
+	my ($self, $heap, $release) = @_;
 	return ('java', "-Xmx${heap}m", '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-XX:-UsePerfData',
-		'-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', '-cp', "$self->{home}/classes:$self->{home}/lib/*");
+		'-Dorg.slf4j.simpleLogger.defaultLogLevel=warn', '-cp', "$self->{home}/classes:$self->{home}/$release/*");
 }
 
 sub _format
@@ -153,7 +159,7 @@ sub _format
 	my ($self, $id, @words) = @_;
 	my $node = $self->{nodes}{$id};
 	my $out = '';
-	IPC::Run::run([ $self->_java(128), 'kafka.tools.StorageTool', 'format', '-t', 'bGFrZWhvdXNlLXRlc3RzMQ',
+	IPC::Run::run([ $self->_java(128, $self->{release}), 'kafka.tools.StorageTool', 'format', '-t', 'bGFrZWhvdXNlLXRlc3RzMQ',
 			'-c', "$node->{dir}/server.properties", @words ], '<', \undef, '>&', \$out)
 	  or die "the storage of node $id cannot be formatted: $out";
 	return;
@@ -178,7 +184,7 @@ sub start_node
 	my ($self, $id) = @_;
 	my $node = $self->{nodes}{$id};
 	croak "node $id runs" if $node->{pid};
-	$node->{pid} = _spawn($node->{dir}, "$node->{dir}/log", $self->_java($self->{heap}), 'kafka.Kafka', "$node->{dir}/server.properties");
+	$node->{pid} = _spawn($node->{dir}, "$node->{dir}/log", $self->_java($self->{heap}, $self->{release}), 'kafka.Kafka', "$node->{dir}/server.properties");
 	$running{ $node->{pid} } = $node->{dir};
 	return;
 }
@@ -227,7 +233,7 @@ sub wait_ready
 sub _start_driver
 {
 	my ($self) = @_;
-	$self->{driver} = IPC::Run::start([ 'setpriv', '--pdeathsig', 'KILL', '--', $self->_java(400), 'KafkaDriver', $self->servers ],
+	$self->{driver} = IPC::Run::start([ 'setpriv', '--pdeathsig', 'KILL', '--', $self->_java(400, 'lib'), 'KafkaDriver', $self->servers ],
 		'<', \$self->{in}, '>', \$self->{out}, '2>', "$self->{dir}/driver.log", IPC::Run::timer($START_LIMIT, name => 'driver'));
 	$self->_answer('start', $START_LIMIT);
 	return;
@@ -289,6 +295,34 @@ sub produce_in
 
 # ends gives {low}, {committed} and {end}: {partition => offset}.
 sub ends { return $_[0]->ask(do => 'ends', topic => $_[1]) }
+
+# make_server makes the schema bronze and a server of PostgreSQL for the cluster,
+# with further options.
+sub make_server
+{
+	my ($self, $pg, $name, %option) = @_;
+	%option = ('bootstrap.servers' => $self->servers, %option);
+	my $list = join(', ', map { qq("$_" '$option{$_}') } sort keys %option);
+	$pg->safe_psql('postgres', "SET client_min_messages = error; CREATE SCHEMA IF NOT EXISTS bronze;"
+		  . " CREATE SERVER $name FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ($list)");
+	return;
+}
+
+# make_source makes the table bronze.NAME and a source of that name.
+#   server ('events'), topics (the name), columns, options (JSON), trigger
+sub make_source
+{
+	my ($self, $pg, $name, %arg) = @_;
+	my $server = $arg{server} // 'events';
+	my $topics = $arg{topics} // $name;
+	my $columns = $arg{columns} // 'topic text, partition integer, "offset" bigint, key text, value bytea, "timestamp" timestamptz, headers jsonb';
+	my $options = $arg{options} // '{}';
+	my $trigger = $arg{trigger} // 'available_now';
+	$pg->safe_psql('postgres', "CREATE TABLE bronze.$name ($columns);"
+		  . "SELECT lakehouse.create_source('$name', server => '$server', target => 'bronze.$name',"
+		  . " topics => '{$topics}', options => '$options', trigger => '$trigger')");
+	return;
+}
 
 # consume makes the table "plain.record" of what a plain consumer reads.
 sub consume

@@ -18,7 +18,7 @@ use Time::HiRes qw(time usleep);
 our @EXPORT = qw(seed lakehouse_node faults_path kill_server wait_restarted start_again wait_until try_psql poll_value
   make_landing write_csv land check_files crash_at_random
   start_broker broker_command stop_broker produce_messages check_kafka
-  same_multiset check_loads);
+  same_multiset check_loads worker_pid);
 
 # the database that the comparisons look at
 our $database = 'postgres';

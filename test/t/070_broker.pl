@@ -13,23 +13,7 @@ my $kafka = KafkaCluster->new;
 my $seed = seed();
 my $node = lakehouse_node('broker');
 
-$node->safe_psql('postgres', <<"END");
-CREATE SERVER events FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '@{[$kafka->servers]}');
-CREATE SCHEMA bronze;
-END
-
-my $columns = 'topic text, partition integer, "offset" bigint, key text, value bytea, "timestamp" timestamptz, headers jsonb';
-
-# make_source makes table bronze.NAME and a source of that name.
-sub make_source
-{
-	my ($name, $topics, $columns, $options) = @_;
-	$options //= '{}';
-	$node->safe_psql('postgres', "CREATE TABLE bronze.$name ($columns);"
-		  . "SELECT lakehouse.create_source('$name', server => 'events', target => 'bronze.$name',"
-		  . " topics => '{$topics}', options => '$options')");
-	return;
-}
+$kafka->make_server($node, 'events');
 
 sub value_of
 {
@@ -58,7 +42,7 @@ $kafka->produce(
 	{ topic => 'plain', partition => 1, key => '', value => '' },
 	{ topic => 'plain', partition => 0, key => 'h', value_hex => '00ff',
 		headers => [ { key => 'a', value => '1' }, { key => 'a', value => undef }, { key => 'b', value_hex => 'ff' } ] });
-make_source('plain', 'plain', $columns);
+$kafka->make_source($node, 'plain');
 is(run('plain'), '4|0', 'messages of a real broker are read');
 same_multiset(
 	$node,
@@ -70,7 +54,7 @@ $kafka->check($node, 'plain', 'bronze.plain', 'plain');
 
 # ------------------------------------------------------------------ transactions
 $kafka->create('tx', 1);
-make_source('tx', 'tx', $columns);
+$kafka->make_source($node, 'tx');
 sub tx { return map { { topic => 'tx', partition => 0, key => 'k', value => $_ } } @_ }
 
 $kafka->begin($_) for qw(one two);
@@ -101,7 +85,8 @@ is(run('tx'), '1|0', 'control records that retention took are no lost records');
 
 # random producers, several at once, read while they write
 $kafka->create('random', 3);
-make_source('random', 'random', 'topic text, partition integer, "offset" bigint, key text, value text, "timestamp" timestamptz, headers jsonb');
+$kafka->make_source($node, 'random',
+	columns => 'topic text, partition integer, "offset" bigint, key text, value text, "timestamp" timestamptz, headers jsonb');
 $kafka->ask(do => 'traffic', topic => 'random', partitions => 3, seed => $seed, rounds => 300, job => 'traffic');
 value_of("SELECT lakehouse.run_source('random')") for 1 .. 5;
 my $sent = $kafka->ask(do => 'wait', job => 'traffic');
@@ -113,7 +98,7 @@ cmp_ok(value_of("SELECT count(*) FROM lakehouse.reject WHERE topic = 'random'"),
 
 # ---------------------------------------------------------------------- codecs
 $kafka->create('codec', 1, config => { 'max.message.bytes' => 20_000_000 });
-make_source('codec', 'codec', $columns);
+$kafka->make_source($node, 'codec');
 for my $codec (qw(none gzip snappy lz4 zstd))
 {
 	my @messages = map { { topic => 'codec', partition => 0, key => $codec, size => $_, seed => $_ } } 1, 10, 1000, 100_000, 1_500_000;

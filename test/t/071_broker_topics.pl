@@ -1,0 +1,200 @@
+# A real Kafka broker: what happens to topics. Partitions that are added, topics
+# that are deleted or made again, records that retention or compaction takes,
+# large messages.
+use strict;
+use warnings;
+
+use KafkaCluster;
+use LakehouseTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $kafka = KafkaCluster->new(heap => 512);
+my $node = lakehouse_node('topics', conf => "lakehouse.kafka_refresh_interval = 300\n");
+
+$kafka->make_server($node, 'events');
+
+sub value_of
+{
+	return $node->safe_psql('postgres', $_[0]);
+}
+
+# run gives rows and rejected of one run_source.
+sub run
+{
+	my ($name) = @_;
+	return value_of("SELECT rows, rejected FROM lakehouse.run_source('$name')");
+}
+
+sub continuous { return value_of("SELECT lakehouse.alter_source('$_[0]', trigger => 'continuous')") }
+sub by_hand { return value_of("SELECT lakehouse.alter_source('$_[0]', trigger => 'available_now')") }
+
+# state_of gives why a partition is stopped.
+sub state_of
+{
+	my ($source, $partition) = @_;
+	return value_of("SELECT sqlstate || ' ' || error FROM lakehouse.kafka_status WHERE source = '$source' AND partition = $partition");
+}
+
+sub messages
+{
+	my ($topic, $partition, @values) = @_;
+	return map { { topic => $topic, partition => $partition, key => 'k', value => $_ } } @values;
+}
+
+# becomes waits until a partition is stopped for a reason.
+sub becomes
+{
+	my ($source, $partition, $reason, $name) = @_;
+	my $state = '';
+	ok(wait_until(sub { $state = state_of($source, $partition); return $state =~ $reason }, 60), $name)
+	  or diag("it is: $state");
+	return;
+}
+
+# begin_again empties the table and lets the source read what is there now.
+sub begin_again
+{
+	my ($source, @partitions) = @_;
+	my $to = join(', ', map { "\"$_\": -2" } @partitions);
+	value_of("TRUNCATE bronze.$source");
+	value_of("SELECT lakehouse.seek_source('$source', '{\"$source\": {$to}}')");
+	return;
+}
+
+# ------------------------------------------------------------ added partitions
+$kafka->create('grow', 1);
+$kafka->produce(messages('grow', 0, 'before'));
+$kafka->make_source($node, 'grow', options => '{"starting_offsets": "latest"}');
+continuous('grow');
+$kafka->produce(messages('grow', 0, 'first'));
+ok(poll_value($node, 'SELECT count(*) FROM bronze.grow', 1), 'a worker reads a topic');
+$kafka->ask(do => 'partitions', topic => 'grow', count => 4);
+$kafka->produce(map { messages('grow', $_, "a$_", "b$_") } 0 .. 3);
+ok($kafka->wait_caught_up($node, 'grow', ['grow']), 'partitions that are added while it runs are found');
+is( value_of('SELECT string_agg(convert_from(value, $$UTF8$$), $$ $$ ORDER BY partition, "offset") FROM bronze.grow'),
+	'first a0 b0 a1 b1 a2 b2 a3 b3', 'and read from their beginning, even though the start was "latest"');
+by_hand('grow');
+$kafka->ask(do => 'partitions', topic => 'grow', count => 5);
+$kafka->produce(messages('grow', 4, 'c4'));
+is(run('grow'), '1|0', 'a run finds added partitions too');
+
+# ------------------------------------------------------------- topics made again
+for my $how ('run', 'worker')
+{
+	for my $case ([ 'shorter', 3, qr/^55000 .*(ends at offset 3, before offset 6|created again)/ ], [ 'longer', 20, qr/^55000 .*created again/ ],
+		[ 'as_long', 6, qr/^55000 .*created again/ ], [ 'deleted', 0, qr/^(42704|55000) / ])
+	{
+		my ($what, $count, $reason) = @$case;
+		my $topic = "${what}_$how";
+		$kafka->create($topic, 2);
+		$kafka->produce(map { messages($topic, $_, 1 .. 6) } 0, 1);
+		$kafka->make_source($node, $topic);
+		is(run($topic), '12|0', "$topic: before");
+		continuous($topic) if $how eq 'worker';
+		worker_pid($node, $topic) if $how eq 'worker';
+		$kafka->delete_topic($topic);
+		if ($count > 0)
+		{
+			$kafka->create($topic, 2);
+			$kafka->produce(map { messages($topic, $_, map { "new $_" } 1 .. $count) } 0, 1);
+		}
+		$node->psql('postgres', "SELECT lakehouse.run_source('$topic')") if $how eq 'run';
+		becomes($topic, $_, $reason, "$topic: partition $_ stops") for 0, 1;
+		is(value_of("SELECT count(*) FROM bronze.$topic WHERE value LIKE 'new%'"), '0', "$topic: nothing of the new topic is read");
+		if ($count == 0)
+		{
+			$kafka->create($topic, 2);
+			$kafka->produce(map { messages($topic, $_, 1 .. 9) } 0, 1);
+			$node->psql('postgres', "SELECT lakehouse.run_source('$topic')") if $how eq 'run';
+			becomes($topic, 0, qr/created again/, "$topic: made later, it stays stopped");
+		}
+		begin_again($topic, 0, 1);
+		run($topic) if $how eq 'run';
+		ok($kafka->wait_caught_up($node, $topic, [$topic]), "$topic: after seek_source the new topic is read");
+		$kafka->check($node, $topic, "bronze.$topic", $topic);
+		by_hand($topic);
+	}
+}
+
+# fewer partitions than before
+$kafka->create('narrow', 3);
+$kafka->produce(map { messages('narrow', $_, 'x') } 0 .. 2);
+$kafka->make_source($node, 'narrow');
+is(run('narrow'), '3|0', 'narrow: before');
+$kafka->delete_topic('narrow');
+$kafka->create('narrow', 1);
+$node->psql('postgres', "SELECT lakehouse.run_source('narrow')");
+like(state_of('narrow', 2), qr/^42704 partition 2 of topic "narrow" does not exist any more/, 'narrow: a partition that is gone stops');
+
+# ------------------------------------------------------------------- retention
+for my $how ('run', 'worker')
+{
+	my $topic = "retained_$how";
+	$kafka->create($topic, 2);
+	$kafka->produce(map { messages($topic, $_, 1 .. 5) } 0, 1);
+	$kafka->make_source($node, $topic);
+	is(run($topic), '10|0', "$topic: before");
+	$kafka->produce(map { messages($topic, $_, 6 .. 10) } 0, 1);
+	$kafka->ask(do => 'delete_records', topic => $topic, before => { 0 => 8, 1 => 5 });
+	if ($how eq 'run')
+	{
+		$node->psql('postgres', "SELECT lakehouse.run_source('$topic')");
+	}
+	else
+	{
+		continuous($topic);
+	}
+	becomes($topic, 0, qr/^55000 offsets \[5,8\) of partition 0 of topic "$topic" were lost/,
+		"$topic: lost records stop the partition, with their range");
+	ok(poll_value($node, "SELECT count(*) FROM bronze.$topic WHERE partition = 1", 10), "$topic: the other one loses nothing and goes on");
+	is(value_of("SELECT count(*) FROM bronze.$topic WHERE partition = 0"), '5', "$topic: nothing is skipped");
+	value_of("SELECT lakehouse.seek_source('$topic', '{\"$topic\": {\"0\": -2}}')");
+	run($topic) if $how eq 'run';
+	ok(poll_value($node, "SELECT string_agg(\"offset\"::text, ',' ORDER BY \"offset\") FROM bronze.$topic WHERE partition = 0", '0,1,2,3,4,8,9'),
+		"$topic: after seek_source what is left is read");
+	by_hand($topic);
+}
+
+# ------------------------------------------------------------------ compaction
+$kafka->create('compact', 1, config => {
+	'cleanup.policy' => 'compact', 'min.cleanable.dirty.ratio' => '0.001', 'segment.ms' => 200, 'delete.retention.ms' => 0,
+	'max.compaction.lag.ms' => 200 });
+$kafka->make_source($node, 'compact');
+$kafka->produce(map { { topic => 'compact', partition => 0, key => "k" . $_ % 7, value => "v$_" } } 0 .. 99);
+$kafka->begin('compactor');
+$kafka->produce_in('compactor', { topic => 'compact', partition => 0, key => 'k1', value => 'aborted' });
+$kafka->abort('compactor');
+$kafka->produce({ topic => 'compact', partition => 0, key => 'k2', value => undef });
+ok( wait_until(
+		sub {
+			# a record makes the broker begin a new segment, the old one can be cleaned then
+			$kafka->produce({ topic => 'compact', partition => 0, key => 'roll', value => 'x' });
+			$kafka->consume($node, 'compact');
+			return value_of('SELECT max("offset") + 1 - count(*) > 80 FROM plain.record') eq 't';
+		},
+		120), 'the broker compacts');
+run('compact');
+ok($kafka->wait_caught_up($node, 'compact', ['compact']), 'gaps of compaction are no lost records');
+is(state_of('compact', 0), '', 'and no error');
+is(value_of(q{SELECT error IS NULL AND position > rows + 80 FROM lakehouse.kafka_status WHERE source = 'compact'}), 't',
+	'the position is that of the log');
+is(value_of('SELECT count(*) FROM bronze.compact WHERE value = $$aborted$$'), '0', 'nothing aborted');
+
+# -------------------------------------------------------------- large messages
+$kafka->create('large', 1);
+$kafka->make_source($node, 'large');
+$kafka->ask(do => 'produce', messages => [
+	map { { topic => 'large', partition => 0, key => "$_", size => $_ } } 1, 1_000_000, 20, 20_000_000, 30, 70_000_000, 40 ],
+	config => { 'buffer.memory' => 200_000_000 });
+is(run('large'), '6|1', 'a message above lakehouse.max_record_size is a reject, the others are stored');
+is(value_of(q{SELECT sqlstate || ' ' || "offset" || ' ' || length(raw) FROM lakehouse.reject WHERE topic = 'large'}), '54000 5 1048576',
+	'with the first megabyte of its bytes');
+$kafka->consume($node, 'large');
+same_multiset($node, 'SELECT topic, partition, "offset", md5(value) FROM bronze.large',
+	'SELECT topic, partition, "offset", value_hash FROM plain.record WHERE "offset" <> 5', 'large: the others are what a plain consumer reads');
+
+$kafka->stop;
+$node->stop;
+done_testing();

@@ -1,0 +1,103 @@
+# A real Kafka broker that goes and comes: restarts while records are written
+# and read, a broker that holds its connections and says nothing, and how soon
+# the server stops meanwhile.
+use strict;
+use warnings;
+
+use KafkaCluster;
+use LakehouseTest;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+# The promises are 10 seconds until trouble is told and 5 until the server
+# stops, on a machine that has them to itself.
+my $TOLD_LIMIT = 20;
+my $STOP_LIMIT = 10;
+my $RESTARTS = $ENV{LAKEHOUSE_RESTARTS} // 20;
+
+my $kafka = KafkaCluster->new;
+my $seed = seed();
+my $node = lakehouse_node('faults', conf => "lakehouse.kafka_refresh_interval = 500\nlakehouse.batch_rows = 300\n");
+
+$kafka->make_server($node, 'events');
+$kafka->create($_, 3) for qw(flow idle);
+$kafka->make_source($node, $_, trigger => 'continuous') for qw(flow idle);
+
+sub state_of
+{
+	my ($source) = @_;
+	return $node->safe_psql('postgres',
+		"SELECT coalesce((SELECT st.sqlstate FROM lakehouse.source_state st JOIN lakehouse.source s USING (source_id) WHERE s.name = '$source'), 'well')");
+}
+
+sub becomes
+{
+	my ($source, $state, $name) = @_;
+	my $now;
+	return ok(wait_until(sub { $now = state_of($source); return $now eq $state }, 120), $name) || diag("it is $now");
+}
+
+# -------------------------------------------------------------------- restarts
+# killed and stopped in turn, at random moments
+$kafka->ask(do => 'traffic', topic => 'flow', partitions => 3, seed => $seed, pause => 20, job => 'traffic');
+my $loads = 0;
+for my $round (1 .. $RESTARTS)
+{
+	my $before = $node->safe_psql('postgres', 'SELECT coalesce(max(load_id), 0) FROM lakehouse.load');
+	usleep(int(rand(400_000)));
+	$kafka->stop_node(1, rand() < 0.5 ? 'KILL' : 'TERM');
+	$kafka->start_node(1);
+	$kafka->wait_ready;
+	# a round in which nothing was read would prove little
+	$loads++ if wait_until(sub { $node->safe_psql('postgres', 'SELECT coalesce(max(load_id), 0) FROM lakehouse.load') > $before }, 60);
+}
+is($loads, $RESTARTS, "the source goes on by itself after each of $RESTARTS restarts of the broker");
+my $sent = $kafka->ask(do => 'stop', job => 'traffic');
+note("traffic: $sent->{sent} sent, $sent->{committed} transactions committed, $sent->{aborted} aborted, $sent->{failed} given up");
+ok($kafka->wait_caught_up($node, 'flow', ['flow']), 'and comes to the end');
+becomes('flow', 'well', 'it is well again');
+$kafka->check($node, 'flow', 'bronze.flow', 'flow');
+
+# ------------------------------------------------------------------- half open
+$kafka->pause_node(1);
+my $began = time();
+becomes('idle', '08001', 'a broker that holds its connections and says nothing is told, of a source that was idle');
+cmp_ok(time() - $began, '<', $TOLD_LIMIT, 'soon');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type LIKE 'lakehouse%' AND xact_start < now() - interval '15 s'}),
+	'0', 'no transaction stays open meanwhile');
+my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY verbose\nSELECT lakehouse.alter_source('idle', trigger => 'available_now'); SELECT lakehouse.run_source('idle')");
+like($err, qr/ERROR:  08001: /, 'so does a run');
+$node->safe_psql('postgres', "SELECT lakehouse.alter_source('idle', trigger => 'continuous')");
+becomes('flow', '08001', 'of the source that was busy, too');
+
+# the server stops all the same
+wait_until(sub { worker_pid($node, $_) }, 30) for qw(flow idle);
+$began = time();
+$node->stop('fast');
+cmp_ok(time() - $began, '<', $STOP_LIMIT, 'the server stops soon although the broker is silent');
+$node->start;
+$kafka->continue_node(1);
+$kafka->produce(map { { topic => 'idle', partition => $_, key => 'k', value => 'after' } } 0 .. 2);
+ok($kafka->wait_caught_up($node, $_, [$_]), "$_ goes on when the broker does") for qw(flow idle);
+becomes($_, 'well', "$_ is well again") for qw(flow idle);
+
+# stops with much read ahead, with nothing to do, and with a broker that is dead
+$kafka->ask(do => 'fill', topic => 'flow', partitions => 3, count => 200_000, size => 200);
+usleep(200_000);
+$began = time();
+$node->stop('fast');
+cmp_ok(time() - $began, '<', $STOP_LIMIT, 'the server stops soon with records read ahead');
+$node->start;
+ok($kafka->wait_caught_up($node, 'flow', ['flow']), 'and reads the rest after its start');
+$kafka->check($node, $_, "bronze.$_", $_) for qw(flow idle);
+$kafka->kill_node(1);
+becomes('idle', '08001', 'a dead broker is told');
+wait_until(sub { worker_pid($node, $_) }, 30) for qw(flow idle);
+$began = time();
+$node->stop('fast');
+cmp_ok(time() - $began, '<', $STOP_LIMIT, 'the server stops soon without a broker');
+
+$kafka->stop;
+done_testing();
