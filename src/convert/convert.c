@@ -134,11 +134,8 @@ lh_convert_null(LhConverter *converter, Datum *value, bool *isnull)
 								 converter->typmod);
 }
 
-/*
- * Is the error one of the value, and not of the server or of somebody's wish?
- */
-static bool
-is_data_error(int sqlstate)
+bool
+lh_convert_is_data_error(int sqlstate)
 {
 	int			class = ERRCODE_TO_CATEGORY(sqlstate);
 
@@ -174,7 +171,7 @@ lh_convert_guarded(LhConverter *converter, const char *data, int length,
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
-		if (!is_data_error(caught->sqlerrcode))
+		if (!lh_convert_is_data_error(caught->sqlerrcode))
 			ReThrowError(caught);
 		lh_error_set(error, caught->sqlerrcode, "%s", caught->message);
 		FreeErrorData(caught);

@@ -61,6 +61,9 @@ extern void lh_convert_null(LhConverter *converter, Datum *value, bool *isnull);
 extern bool lh_convert_guarded(LhConverter *converter, const char *data, int length,
 							   Datum *value, LhError *error);
 
+/* is an error one of the value, and not of the server or of somebody's wish? */
+extern bool lh_convert_is_data_error(int sqlstate);
+
 static inline bool
 lh_convert(LhConverter *converter, const char *data, int length,
 		   Datum *value, LhError *error)

@@ -127,41 +127,24 @@ convert_odd_integer(LhConverter *converter, const char *data, int length, Datum 
 
 #endif
 
-bool
-lh_convert_int2(LhConverter *converter, const char *data, int length,
-				Datum *value, LhError *error)
-{
-	int64		result;
-
-	if (!parse_digits(data, length, &result) || result < PG_INT16_MIN || result > PG_INT16_MAX)
-		CONVERT_ODD_INTEGER(PG_INT16_MIN, PG_INT16_MAX, "smallint");
-	*value = Int16GetDatum((int16) result);
-	return true;
+/*
+ * Defines the conversion to one of the integer types.
+ */
+#define INTEGER_CONVERSION(name, minimum, maximum, type, make_datum) \
+bool \
+name(LhConverter *converter, const char *data, int length, Datum *value, LhError *error) \
+{ \
+	int64		result; \
+ \
+	if (!parse_digits(data, length, &result) || result < (minimum) || result > (maximum)) \
+		CONVERT_ODD_INTEGER(minimum, maximum, type); \
+	*value = make_datum(result); \
+	return true; \
 }
 
-bool
-lh_convert_int4(LhConverter *converter, const char *data, int length,
-				Datum *value, LhError *error)
-{
-	int64		result;
-
-	if (!parse_digits(data, length, &result) || result < PG_INT32_MIN || result > PG_INT32_MAX)
-		CONVERT_ODD_INTEGER(PG_INT32_MIN, PG_INT32_MAX, "integer");
-	*value = Int32GetDatum((int32) result);
-	return true;
-}
-
-bool
-lh_convert_int8(LhConverter *converter, const char *data, int length,
-				Datum *value, LhError *error)
-{
-	int64		result;
-
-	if (!parse_digits(data, length, &result))
-		CONVERT_ODD_INTEGER(PG_INT64_MIN, PG_INT64_MAX, "bigint");
-	*value = Int64GetDatum(result);
-	return true;
-}
+INTEGER_CONVERSION(lh_convert_int2, PG_INT16_MIN, PG_INT16_MAX, "smallint", Int16GetDatum)
+INTEGER_CONVERSION(lh_convert_int4, PG_INT32_MIN, PG_INT32_MAX, "integer", Int32GetDatum)
+INTEGER_CONVERSION(lh_convert_int8, PG_INT64_MIN, PG_INT64_MAX, "bigint", Int64GetDatum)
 
 /* --------------------------------------------------------------- floats */
 

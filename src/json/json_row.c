@@ -494,18 +494,6 @@ read_checked(LhJsonValue *target, LhJsonReading *reading, LhJsonToken first,
 }
 
 /*
- * Is the error one of the value, and not of the server or of somebody's wish?
- */
-static bool
-is_data_error(int sqlstate)
-{
-	int			class = ERRCODE_TO_CATEGORY(sqlstate);
-
-	return class == ERRCODE_DATA_EXCEPTION || class == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION ||
-		class == MAKE_SQLSTATE('4', '2', '0', '0', '0');
-}
-
-/*
  * Reads a value whose conversion can raise, when an error is to become NULL: in
  * a subtransaction.  A parallel query cannot have one; there it is the caller
  * who chooses not to come here, and the error is raised.
@@ -535,7 +523,7 @@ read_guarded(LhJsonValue *target, LhJsonReading *reading, LhJsonToken first,
 		RollbackAndReleaseCurrentSubTransaction();
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
-		if (!is_data_error(data->sqlerrcode))
+		if (!lh_convert_is_data_error(data->sqlerrcode))
 			ReThrowError(data);
 		lh_error_set(reading->error, data->sqlerrcode, "%s", data->message);
 		FreeErrorData(data);
