@@ -262,6 +262,9 @@ lh_worker_wait(long timeout_ms, const char *event)
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 timeout_ms, lh_wait_event(event));
 	ResetLatch(MyLatch);
+	/* a latch that is always set hides that the server is gone */
+	if (!PostmasterIsAlive())
+		proc_exit(1);
 	lh_worker_interrupts();
 	return lh_slot_stop_requested();
 }
