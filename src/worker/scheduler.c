@@ -33,6 +33,7 @@
 #include "guc.h"
 #include "job/job.h"
 #include "outbox/outbox.h"
+#include "worker/scheduler_internal.h"
 #include "worker/worker.h"
 
 /* without a wake-up the next pass comes after this */
@@ -51,46 +52,26 @@ typedef struct BackOff
 	TimestampTz next;
 } BackOff;
 
-/* One pass. */
-typedef struct Pass
-{
-	LhSlot	   *slots;			/* as they were when the pass began */
-	int			nslots;
-	int			workers;		/* of this database, those started now included */
-	int			waiting[LH_WORKER_TASK + 1];	/* by kind: not started for lack of a place */
-} Pass;
-
 /* when the next pass must come because the delay of a retry is over */
 static TimestampTz next_due = DT_NOEND;
 
 static List *back_offs = NIL;
 
-static const char *const crash_message = "the process ended before the task did";
-
 static long time_to_wait(void);
 static bool extension_exists(void);
 static bool try_pass(MemoryContext context);
 static void do_pass(void);
-static void review_slots(Pass *pass);
+static void review_slots(LhSchedulerPass *pass);
 static void note_death(const LhSlot *slot);
 static void put_off(const LhWorkerConfig *config);
 static BackOff *find_back_off(LhWorkerKind kind, int64 object);
-static bool start(Pass *pass, const LhWorkerConfig *config, int places);
-static LhSlot *find_slot(const Pass *pass, LhWorkerKind kind, int64 object, int *index);
-static void serve_flows(Pass *pass);
-static void serve_outbox(Pass *pass);
-static void serve_jobs(Pass *pass);
-static void try_serve_run(Pass *pass, int64 run_id, bool *known);
-static void serve_run(Pass *pass, int64 run_id, bool *known);
-static void serve_attempt(Pass *pass, const LhJobRun *run, int task);
-static bool has_task_worker(const LhSlot *slots, int count, const LhWorkerConfig *config);
-static void close_crashed_attempts(LhJobRun *run);
-static void stop_tasks_of_closed_runs(const Pass *pass, List *runs);
-static void serve_clean_up(Pass *pass);
-static void serve_sources(Pass *pass);
-static bool serve_source(Pass *pass, const LhWorkerConfig *config);
-static void show_waiting(const Pass *pass);
-static char *login_obstacle(Oid role);
+static LhSlot *find_slot(const LhSchedulerPass *pass, LhWorkerKind kind, int64 object, int *index);
+static void serve_flows(LhSchedulerPass *pass);
+static void serve_outbox(LhSchedulerPass *pass);
+static void serve_clean_up(LhSchedulerPass *pass);
+static void serve_sources(LhSchedulerPass *pass);
+static bool serve_source(LhSchedulerPass *pass, const LhWorkerConfig *config);
+static void show_waiting(const LhSchedulerPass *pass);
 
 /*
  * lh_scheduler_run serves the database until it is told to leave or the
@@ -135,6 +116,12 @@ time_to_wait(void)
 	if (next_due == DT_NOEND)
 		return PASS_MS;
 	return Min(PASS_MS, Max(1, TimestampDifferenceMilliseconds(now, next_due)));
+}
+
+void
+lh_scheduler_come_by(TimestampTz when)
+{
+	next_due = Min(next_due, when);
 }
 
 static bool
@@ -186,13 +173,13 @@ try_pass(MemoryContext context)
 static void
 do_pass(void)
 {
-	Pass		pass = {0};
+	LhSchedulerPass		pass = {0};
 
 	next_due = DT_NOEND;
 	review_slots(&pass);
 	serve_flows(&pass);
 	serve_outbox(&pass);
-	serve_jobs(&pass);
+	lh_scheduler_serve_jobs(&pass);
 	serve_clean_up(&pass);
 	serve_sources(&pass);
 	show_waiting(&pass);
@@ -205,7 +192,7 @@ do_pass(void)
  * have ended.
  */
 static void
-review_slots(Pass *pass)
+review_slots(LhSchedulerPass *pass)
 {
 	pass->slots = lh_slots_copy(&pass->nslots);
 	for (int i = 0; i < pass->nslots; i++)
@@ -244,8 +231,7 @@ note_death(const LhSlot *slot)
 		lh_source_failed((int32) config->object, ERRCODE_ADMIN_SHUTDOWN,
 						 "the worker of the source ended abnormally; the server log says why");
 	if (config->kind == LH_WORKER_TASK)
-		(void) lh_job_attempt_end(config->object, config->task_key, config->attempt,
-								  LH_TASK_CRASHED, NULL, ERRCODE_ADMIN_SHUTDOWN, crash_message);
+		(void) lh_scheduler_attempt_crashed(config->object, config->task_key, config->attempt);
 	lh_worker_commit();
 }
 
@@ -288,11 +274,11 @@ find_back_off(LhWorkerKind kind, int64 object)
 }
 
 /*
- * start starts a worker if fewer than "places" are there and its object is not
+ * lh_scheduler_start starts a worker if fewer than "places" are there and its object is not
  * in back-off; false if it has to wait.
  */
-static bool
-start(Pass *pass, const LhWorkerConfig *config, int places)
+bool
+lh_scheduler_start(LhSchedulerPass *pass, const LhWorkerConfig *config, int places)
 {
 	BackOff    *back_off = find_back_off(config->kind, config->object);
 
@@ -308,7 +294,7 @@ start(Pass *pass, const LhWorkerConfig *config, int places)
 }
 
 static LhSlot *
-find_slot(const Pass *pass, LhWorkerKind kind, int64 object, int *index)
+find_slot(const LhSchedulerPass *pass, LhWorkerKind kind, int64 object, int *index)
 {
 	for (int i = 0; i < pass->nslots; i++)
 	{
@@ -326,10 +312,10 @@ find_slot(const Pass *pass, LhWorkerKind kind, int64 object, int *index)
 }
 
 /*
- * login_obstacle tells why a worker cannot log in as the role, or NULL.
+ * lh_scheduler_login_obstacle tells why a worker cannot log in as the role, or NULL.
  */
-static char *
-login_obstacle(Oid role)
+char *
+lh_scheduler_login_obstacle(Oid role)
 {
 	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
 	Form_pg_authid form;
@@ -354,7 +340,7 @@ login_obstacle(Oid role)
  * wakes those that are there.
  */
 static void
-serve_flows(Pass *pass)
+serve_flows(LhSchedulerPass *pass)
 {
 	List	   *owners = NIL;
 	ListCell   *cell;
@@ -367,7 +353,7 @@ serve_flows(Pass *pass)
 
 		if (flow == NULL || list_member_oid(owners, flow->owner))
 			continue;
-		obstacle = login_obstacle(flow->owner);
+		obstacle = lh_scheduler_login_obstacle(flow->owner);
 		if (obstacle)
 			lh_flow_failed(flow->flow_id, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, obstacle);
 		else
@@ -392,7 +378,7 @@ serve_flows(Pass *pass)
 		lh_worker_begin("flows");
 		strlcpy(config.name, GetUserNameFromId(config.role, false), sizeof(config.name));
 		lh_worker_commit();
-		start(pass, &config, lh_max_workers);
+		lh_scheduler_start(pass, &config, lh_max_workers);
 	}
 }
 
@@ -403,7 +389,7 @@ serve_flows(Pass *pass)
  * messages to send and no worker.
  */
 static void
-serve_outbox(Pass *pass)
+serve_outbox(LhSchedulerPass *pass)
 {
 	ListCell   *cell;
 	List	   *due;
@@ -413,7 +399,7 @@ serve_outbox(Pass *pass)
 	foreach(cell, due)
 	{
 		LhOutboxPair *pair = lfirst(cell);
-		char	   *obstacle = login_obstacle(pair->owner);
+		char	   *obstacle = lh_scheduler_login_obstacle(pair->owner);
 
 		if (!OidIsValid(pair->server))
 			lh_outbox_failed(pair->server_name, pair->owner, NULL, ERRCODE_UNDEFINED_OBJECT,
@@ -439,200 +425,7 @@ serve_outbox(Pass *pass)
 		config.object = lh_outbox_object(pair->server, pair->owner);
 		strlcpy(config.name, pair->server_name, sizeof(config.name));
 		if (find_slot(pass, LH_WORKER_OUTBOX, config.object, &index) == NULL)
-			start(pass, &config, lh_max_workers);
-	}
-}
-
-/* --------------------------------------------------------------------- jobs */
-
-static void
-serve_jobs(Pass *pass)
-{
-	List	   *runs;
-	List	   *running = NIL;
-	ListCell   *cell;
-
-	lh_worker_begin("jobs");
-	runs = lh_job_run_open();
-	lh_worker_commit();
-	foreach(cell, runs)
-	{
-		int64	   *run_id = lfirst(cell);
-		bool		known = false;
-
-		try_serve_run(pass, *run_id, &known);
-		if (known)
-			running = lappend(running, run_id);
-	}
-	stop_tasks_of_closed_runs(pass, running);
-}
-
-/*
- * try_serve_run ends a run that cannot go on, so that it does not stop others.
- */
-static void
-try_serve_run(Pass *pass, int64 run_id, bool *known)
-{
-	MemoryContext context = CurrentMemoryContext;
-
-	PG_TRY();
-	{
-		serve_run(pass, run_id, known);
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(context);
-		/* whoever holds a lock on it will be done in time for the next pass */
-		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
-		{
-			lh_worker_begin("failure");
-			lh_job_run_fail(run_id, error->message);
-			lh_worker_commit();
-		}
-		*known = true;
-	}
-	PG_END_TRY();
-}
-
-/*
- * serve_run brings one run forward and starts workers for what is ready.
- * *known is set if the run is (or may be) still open.
- */
-static void
-serve_run(Pass *pass, int64 run_id, bool *known)
-{
-	LhJobRun   *run;
-	bool		done = false;
-
-	*known = true;
-	lh_worker_begin("run");
-	run = lh_job_run_load(run_id, true);
-	if (run && strcmp(run->state, "queued") == 0 && lh_job_run_begin(run_id))
-		run = lh_job_run_load(run_id, true);
-	if (run && strcmp(run->state, "running") == 0)
-	{
-		close_crashed_attempts(run);
-		done = lh_job_run_advance(run);
-	}
-	lh_worker_commit();
-	if (run && strcmp(run->state, "queued") != 0 && strcmp(run->state, "running") != 0)
-		*known = false;
-	if (run == NULL || done || strcmp(run->state, "running") != 0)
-		return;
-
-	for (int i = 0; i < run->definition->ntasks; i++)
-	{
-		if (run->attempts[i].state == LH_TASK_QUEUED)
-			serve_attempt(pass, run, i);
-		else if (run->attempts[i].state == LH_TASK_WAITING_FOR_RETRY)
-			next_due = Min(next_due, run->attempts[i].not_before);
-	}
-}
-
-/*
- * serve_attempt starts the worker of a queued attempt that has none.
- */
-static void
-serve_attempt(Pass *pass, const LhJobRun *run, int task)
-{
-	LhWorkerConfig config = {0};
-	char	   *obstacle;
-
-	config.kind = LH_WORKER_TASK;
-	config.database = MyDatabaseId;
-	config.role = run->owner;
-	config.object = run->run_id;
-	config.attempt = run->attempts[task].attempt;
-	strlcpy(config.name, run->job_name, sizeof(config.name));
-	strlcpy(config.task_key, run->definition->tasks[task].key, sizeof(config.task_key));
-	if (has_task_worker(pass->slots, pass->nslots, &config))
-		return;
-	lh_worker_begin("run");
-	obstacle = login_obstacle(run->owner);
-	if (obstacle)
-		lh_job_attempt_end(run->run_id, config.task_key, config.attempt, LH_TASK_FAILED, NULL,
-						   ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, obstacle);
-	lh_worker_commit();
-	if (obstacle == NULL)
-		start(pass, &config, lh_max_workers);
-}
-
-/*
- * has_task_worker tells whether a worker for the attempt is there or coming.
- */
-static bool
-has_task_worker(const LhSlot *slots, int count, const LhWorkerConfig *config)
-{
-	for (int i = 0; i < count; i++)
-		if ((slots[i].state == LH_SLOT_STARTING || slots[i].state == LH_SLOT_ALIVE) &&
-			slots[i].config.database == config->database &&
-			slots[i].config.kind == LH_WORKER_TASK &&
-			slots[i].config.object == config->object &&
-			slots[i].config.attempt == config->attempt &&
-			strcmp(slots[i].config.task_key, config->task_key) == 0)
-			return true;
-	return false;
-}
-
-/*
- * close_crashed_attempts ends attempts that are recorded as running but have no
- * worker.  A worker has its slot before it says "running", so slots are looked
- * at after the attempts were read.  One that has ended since wrote its end
- * before it left its slot: the UPDATE then finds no running attempt.
- */
-static void
-close_crashed_attempts(LhJobRun *run)
-{
-	int			count;
-	LhSlot	   *slots = lh_slots_copy(&count);
-
-	for (int i = 0; i < run->definition->ntasks; i++)
-	{
-		LhAttempt  *attempt = &run->attempts[i];
-		LhWorkerConfig config = {0};
-
-		if (attempt->state != LH_TASK_RUNNING)
-			continue;
-		config.database = MyDatabaseId;
-		config.object = run->run_id;
-		config.attempt = attempt->attempt;
-		strlcpy(config.task_key, run->definition->tasks[i].key, sizeof(config.task_key));
-		if (has_task_worker(slots, count, &config))
-			continue;
-		if (lh_job_attempt_end(run->run_id, config.task_key, attempt->attempt,
-							   LH_TASK_CRASHED, NULL, ERRCODE_ADMIN_SHUTDOWN, crash_message))
-		{
-			attempt->state = LH_TASK_CRASHED;
-			attempt->error = pstrdup(crash_message);
-		}
-	}
-}
-
-/*
- * stop_tasks_of_closed_runs ends workers whose run was canceled.
- */
-static void
-stop_tasks_of_closed_runs(const Pass *pass, List *runs)
-{
-	for (int i = 0; i < pass->nslots; i++)
-	{
-		const LhSlot *slot = &pass->slots[i];
-		bool		open = false;
-		ListCell   *cell;
-
-		if (slot->state != LH_SLOT_ALIVE || slot->config.database != MyDatabaseId ||
-			slot->config.kind != LH_WORKER_TASK)
-			continue;
-		foreach(cell, runs)
-			open = open || *(int64 *) lfirst(cell) == slot->config.object;
-		if (!open)
-			lh_slot_request_stop(i, slot->generation, true);
+			lh_scheduler_start(pass, &config, lh_max_workers);
 	}
 }
 
@@ -644,7 +437,7 @@ stop_tasks_of_closed_runs(const Pass *pass, List *runs)
  * the sources say so.
  */
 static void
-serve_clean_up(Pass *pass)
+serve_clean_up(LhSchedulerPass *pass)
 {
 	List	   *owners;
 	ListCell   *cell;
@@ -662,7 +455,7 @@ serve_clean_up(Pass *pass)
 		if (find_slot(pass, LH_WORKER_CLEAN, lfirst_oid(cell), &index))
 			continue;
 		lh_worker_begin("clean-up");
-		obstacle = login_obstacle(config.role);
+		obstacle = lh_scheduler_login_obstacle(config.role);
 		if (obstacle == NULL)
 			strlcpy(config.name, GetUserNameFromId(config.role, false), sizeof(config.name));
 		else
@@ -674,7 +467,7 @@ serve_clean_up(Pass *pass)
 		}
 		lh_worker_commit();
 		if (obstacle == NULL)
-			start(pass, &config, lh_max_workers);
+			lh_scheduler_start(pass, &config, lh_max_workers);
 	}
 }
 
@@ -685,7 +478,7 @@ serve_clean_up(Pass *pass)
  * there or coming, or, if asked, at work with success.
  */
 static bool
-has_source_worker(const Pass *pass, const LhWorkerConfig *config, int number, bool ready)
+has_source_worker(const LhSchedulerPass *pass, const LhWorkerConfig *config, int number, bool ready)
 {
 	for (int i = 0; i < pass->nslots; i++)
 	{
@@ -708,7 +501,7 @@ has_source_worker(const Pass *pass, const LhWorkerConfig *config, int number, bo
  * kept for flows and tasks, or sources could keep them out for ever.
  */
 static void
-serve_sources(Pass *pass)
+serve_sources(LhSchedulerPass *pass)
 {
 	static const Oid types[] = {TEXTOID};
 	MemoryContext context = CurrentMemoryContext;
@@ -777,7 +570,7 @@ serve_sources(Pass *pass)
  * owner cannot log in.
  */
 static bool
-serve_source(Pass *pass, const LhWorkerConfig *config)
+serve_source(LhSchedulerPass *pass, const LhWorkerConfig *config)
 {
 	char	   *obstacle;
 
@@ -785,12 +578,12 @@ serve_source(Pass *pass, const LhWorkerConfig *config)
 		(config->worker > 0 && !has_source_worker(pass, config, 0, true)))
 		return true;
 	lh_worker_begin("sources");
-	obstacle = login_obstacle(config->role);
+	obstacle = lh_scheduler_login_obstacle(config->role);
 	if (obstacle)
 		lh_source_failed((int32) config->object, ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION, obstacle);
 	lh_worker_commit();
 	if (obstacle == NULL)
-		start(pass, config, Max(1, lh_max_workers - 2));
+		lh_scheduler_start(pass, config, Max(1, lh_max_workers - 2));
 	return obstacle == NULL;
 }
 
@@ -801,7 +594,7 @@ serve_source(Pass *pass, const LhWorkerConfig *config)
  * something waits for a place.
  */
 static void
-show_waiting(const Pass *pass)
+show_waiting(const LhSchedulerPass *pass)
 {
 	static bool shown = false;
 	int			total = 0;
