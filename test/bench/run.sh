@@ -8,6 +8,7 @@
 #   BENCH="csv json ..."   only these: csv csv2 wide targets json kafka
 #                     latency files scan from_json scd1 gold flat
 #   BENCH_FILES=n     small files (default 20000)
+#   BENCH_MESSAGES=n  messages of the case kafka (default BENCH_ROWS, at most 640000)
 #   BENCH_KNOWN=n     known files of a scan (default 1000000)
 set -euo pipefail
 
@@ -318,7 +319,7 @@ kafka_kcat() {
 	awk -v a="$began" -v b="$(date +%s%N)" 'BEGIN { print (b - a) / 1e6 }'
 }
 bench_kafka() {
-	messages=$((ROWS < 640000 ? ROWS : 640000))
+	messages=${BENCH_MESSAGES:-$((ROWS < 640000 ? ROWS : 640000))}
 	start_broker
 	broker_fill load 16 "$messages" 100
 	sql "CREATE TABLE bronze.kafka ($kafka_columns); CREATE TABLE plain_kafka ($kafka_columns);
