@@ -115,16 +115,17 @@ for my $mode (qw(crc codec compressed magic record_length negative_length header
 }
 
 # What is wrong with whole answers: nothing can be read, the source says so.
-# librdkafka 2.0.2 now and then ends the process ("refcnt sub-zero") when it closes
-# after the rest of an answer was taken for the next one; docs/kafka.md says so. Even
-# then every record is there once.
-my %library_may_crash = (short_answer => 1);
-my $crashes = 0;
+# After short_answer, whose rest is taken for the next answer, an assertion of librdkafka
+# 2.0.2 was once seen to end the process; why is not known. That one assertion, in
+# that mode, is counted apart and told; any other end of a process is a failure.
+my $assertion = qr/rd_refcnt_sub0: Assertion/;
+my $assertions = sub { return scalar(() = slurp_file($node->logfile) =~ /$assertion/g) };
+my $known = 0;
 for my $mode (qw(silent endless negative_answer short_answer correlation
 	records_size negative_size aborted_count slow))
 {
 	my $name = "m_$mode";
-	my $before = $restarts->();
+	my $before = $assertions->();
 	begin($name, 'continuous');
 	my $pid = worker_pid($node, $name);
 	broker_command($broker, "mode $mode");
@@ -135,7 +136,7 @@ for my $mode (qw(silent endless negative_answer short_answer correlation
 	broker_command($broker, 'mode good');
 	all_is_read($name);
 	value_of("SELECT lakehouse.drop_source('$name')");
-	$crashes += $restarts->() - $before if $library_may_crash{$mode};
+	$known += $assertions->() - $before if $mode eq 'short_answer';
 }
 
 # What is wrong with answers that are needed to begin: a run says so.
@@ -200,7 +201,8 @@ $node->safe_psql('postgres', q{TRUNCATE bronze.fuzz; SELECT lakehouse.seek_sourc
 $node->safe_psql('postgres', q{SELECT lakehouse.run_source('fuzz')});
 all_is_read('fuzz');
 
-is($restarts->() - $crashes, 0, 'no process crashed but those of the library');
+diag("$known processes ended by the known assertion of librdkafka") if $known > 0;
+is($restarts->(), $known, 'no process crashed, but by the known assertion');
 
 stop_broker($broker);
 $node->stop;
