@@ -65,7 +65,7 @@ static bool servers_changed = false;
 
 static void open_client(LhSender *sender);
 static void read_row(LhOutboxRow *row, uint64 number);
-static bool send_all(LhSender *sender);
+static void send_all(LhSender *sender);
 static bool send_row(LhSender *sender, int number, int slot);
 static bool wait_for_answers(LhSender *sender);
 static void send_alone(LhSender *sender);
@@ -258,8 +258,8 @@ bool
 lh_sender_deliver(LhSender *sender)
 {
 	MemoryContext old = MemoryContextSwitchTo(sender->batch_context);
-	bool		fine = send_all(sender);
 
+	send_all(sender);
 	for (int i = 0; i < sender->count; i++)
 	{
 		LhOutboxRow *row = &sender->rows[i];
@@ -270,8 +270,7 @@ lh_sender_deliver(LhSender *sender)
 		if (row->state == LH_KAFKA_UNCERTAIN && sender->trouble.sqlstate == 0)
 			sender->trouble = error;
 	}
-	if (fine && sender->trouble.sqlstate == 0)
-		send_alone(sender);
+	send_alone(sender);
 	keep_order(sender);
 	MemoryContextSwitchTo(old);
 	return sender->trouble.sqlstate == 0;
@@ -290,9 +289,26 @@ make_key_set(void)
 }
 
 /*
- * send_all gives everything to the client and waits for the answers.
+ * has_mark and mark read and change a set of keys, by their hashes.  A message
+ * without a key is in none.
  */
 static bool
+has_mark(HTAB *set, const LhOutboxRow *row)
+{
+	return row->has_key && hash_search(set, &row->key_hash, HASH_FIND, NULL) != NULL;
+}
+
+static void
+mark(HTAB *set, const LhOutboxRow *row)
+{
+	if (row->has_key)
+		(void) hash_search(set, &row->key_hash, HASH_ENTER, NULL);
+}
+
+/*
+ * send_all gives everything to the client and waits for the answers.
+ */
+static void
 send_all(LhSender *sender)
 {
 	HTAB	   *stuck = make_key_set();
@@ -302,14 +318,14 @@ send_all(LhSender *sender)
 	{
 		LhOutboxRow *row = &sender->rows[i];
 
-		if (row->has_key && hash_search(stuck, &row->key_hash, HASH_FIND, NULL) != NULL)
+		if (has_mark(stuck, row))
 			continue;
-		if (!send_row(sender, i, i) && row->has_key)
-			(void) hash_search(stuck, &row->key_hash, HASH_ENTER, NULL);
+		if (!send_row(sender, i, i))
+			mark(stuck, row);
 		if (sender->trouble.sqlstate != 0)
-			return false;
+			return;
 	}
-	return wait_for_answers(sender);
+	(void) wait_for_answers(sender);
 }
 
 /*
@@ -414,39 +430,53 @@ wait_for_answers(LhSender *sender)
 }
 
 /*
+ * send_refused sends one message once more, alone, and waits for the answer.
+ */
+static void
+send_refused(LhSender *sender, int number)
+{
+	LhOutboxRow *row = &sender->rows[number];
+	LhError		error = {0};
+
+	lh_kafka_send_begin(sender->kafka, 1);
+	if (send_row(sender, number, 0))
+		(void) wait_for_answers(sender);
+	if (sender->trouble.sqlstate != 0)
+		row->state = LH_KAFKA_UNCERTAIN;
+	else
+		set_state(row, lh_kafka_delivery(sender->kafka, 0, &error), &error);
+	if (row->state == LH_KAFKA_UNCERTAIN && sender->trouble.sqlstate == 0)
+		sender->trouble = error;
+}
+
+/*
  * send_alone sends again, one by one, what the cluster refused: it refuses whole
- * batches of the client, in which one message may have been too large.
+ * batches of the client, in which one message may have been too large.  What
+ * followed one of these with its key may have arrived with the next batch; it
+ * has to arrive behind it, so it counts as not sent.
  */
 static void
 send_alone(LhSender *sender)
 {
 	HTAB	   *stuck = make_key_set();
+	HTAB	   *moved = make_key_set();
 
-	for (int i = 0; i < sender->count && sender->trouble.sqlstate == 0; i++)
+	for (int i = 0; i < sender->count; i++)
 	{
 		LhOutboxRow *row = &sender->rows[i];
-		LhError		error = {0};
 
-		if (row->state == LH_KAFKA_TOPIC_REFUSED && row->has_key)
-			(void) hash_search(stuck, &row->key_hash, HASH_ENTER, NULL);
+		if (row->state == LH_KAFKA_DELIVERED && has_mark(moved, row))
+			row->state = LH_KAFKA_UNSENT;
+		if (row->state == LH_KAFKA_TOPIC_REFUSED)
+			mark(stuck, row);
 		if (row->state != LH_KAFKA_REFUSED)
 			continue;
-		if (row->has_key && hash_search(stuck, &row->key_hash, HASH_FIND, NULL) != NULL)
+		/* refused is only what was refused alone */
+		if (sender->trouble.sqlstate != 0 || has_mark(stuck, row))
 			row->state = LH_KAFKA_UNSENT;
 		else
-		{
-			lh_kafka_send_begin(sender->kafka, 1);
-			if (send_row(sender, i, 0))
-				(void) wait_for_answers(sender);
-			if (sender->trouble.sqlstate != 0)
-				row->state = LH_KAFKA_UNCERTAIN;
-			else
-				set_state(row, lh_kafka_delivery(sender->kafka, 0, &error), &error);
-			if (row->state == LH_KAFKA_UNCERTAIN && sender->trouble.sqlstate == 0)
-				sender->trouble = error;
-		}
-		if (row->state != LH_KAFKA_DELIVERED && row->has_key)
-			(void) hash_search(stuck, &row->key_hash, HASH_ENTER, NULL);
+			send_refused(sender, i);
+		mark(row->state == LH_KAFKA_DELIVERED ? moved : stuck, row);
 	}
 }
 
@@ -463,11 +493,9 @@ keep_order(LhSender *sender)
 	{
 		LhOutboxRow *row = &sender->rows[i];
 
-		if (!row->has_key)
-			continue;
 		if (row->state != LH_KAFKA_DELIVERED)
-			(void) hash_search(stuck, &row->key_hash, HASH_ENTER, NULL);
-		else if (hash_search(stuck, &row->key_hash, HASH_FIND, NULL) != NULL)
+			mark(stuck, row);
+		else if (has_mark(stuck, row))
 			row->state = LH_KAFKA_UNSENT;
 	}
 }

@@ -181,9 +181,16 @@ static const char *const consumer_settings[][2] = {
 	{NULL, NULL}
 };
 
-/* the partition of a key is the one that Java's clients choose */
+/*
+ * The partition of a key is the one that Java's clients choose.  One request at a
+ * time to each broker: it takes up the next one of a connection only after it
+ * answered the one before, which may wait for a replica that is down, and it
+ * does so even if the client is dead by then and another one has long sent the
+ * same messages and later ones.
+ */
 static const char *const producer_settings[][2] = {
 	{"enable.idempotence", "true"},
+	{"max.in.flight.requests.per.connection", "1"},
 	{"partitioner", "murmur2_random"},
 	{"message.timeout.ms", "60000"},
 	{NULL, NULL}

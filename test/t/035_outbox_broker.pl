@@ -23,7 +23,7 @@ sub sql { return $node->safe_psql('postgres', $_[0]) }
 my @codecs = qw(none gzip snappy lz4 zstd);
 $kafka->create('in', 2);
 $kafka->create($_, 2) for 'summary', 'secure', map { "codec_$_" } @codecs;
-$kafka->create('small', 1, config => { 'max.message.bytes' => 20000 });
+$kafka->create($_, 1, config => { 'max.message.bytes' => 20000 }) for 'small', 'narrow';
 sql(<<"END");
 CREATE SERVER cluster FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '@{[$kafka->servers]}');
 CREATE SCHEMA bronze;
@@ -106,6 +106,13 @@ all_sent('when the topic takes it');
 read_topic('small');
 is(sql(q{SELECT string_agg(length(value)::text, ' ' ORDER BY "offset") FROM bronze.m_small WHERE key = 'k25'}), '28800 5', 'in its order');
 is(sql(q{SELECT count(*) FROM bronze.m_small}), 51, 'each once');
+
+# the first batch is refused, the second one arrives before what was in the first
+sql(q{SELECT lakehouse.kafka_produce('cluster', 'narrow', 'k', lpad(i::text, 9000)) FROM generate_series(1, 111) i});
+all_sent('of several batches one is refused: in the end all are sent');
+read_topic('narrow');
+is(sql(q{SELECT array_agg(n ORDER BY last) = array_agg(n ORDER BY n) FROM (SELECT trim(value)::integer AS n, max("offset") AS last FROM bronze.m_narrow GROUP BY 1) m}),
+	't', 'what followed it is sent again, behind it') or diag(sql(q{SELECT string_agg(trim(value), ' ' ORDER BY "offset") FROM bronze.m_narrow}));
 
 # -------------------------------------------------------------------- credentials
 sql(<<"END");

@@ -3,6 +3,7 @@
 # table and in messages, so the true order is known. In the end a plain consumer
 # and we read the same, nothing that was committed is missing, nothing that was
 # not is there, and each key counts up. LAKEHOUSE_KILLS says how many (8).
+# At first a request that a broker takes up only after its sender is dead.
 use strict;
 use warnings;
 
@@ -63,6 +64,56 @@ my $first = feed();
 eval { $first->finish };
 quiet() or BAIL_OUT('nothing is sent without any kill');
 
+# ------------------------------------------------ requests of a dead sender
+# A broker answers when all replicas have the messages, and does not look at the
+# next request of a connection before that. One replica stands still, the sender
+# dies, the next one sends more. What was on its way may not arrive behind that.
+my @late = map { "late_$_" } 1 .. 3;
+
+# bytes that the leader has of a topic, replicated or not
+sub stored
+{
+	my ($topic) = @_;
+	my $size = 0;
+	$size += -s $_ for glob("$kafka->{nodes}{1}{dir}/data/$topic-0/*.log");
+	return $size;
+}
+
+sub send_late
+{
+	my ($value) = @_;
+	$node->safe_psql('postgres', "SELECT lakehouse.kafka_produce('cluster', t, 'k', '$value') FROM unnest('{@{[join(',', @late)]}}'::text[]) t");
+	return;
+}
+
+$kafka->create($_, 1, assign => { 0 => [ 1, 2 ] }) for @late;
+send_late(1);
+quiet() or BAIL_OUT('nothing is sent');
+my %before = map { $_ => stored($_) } @late;
+$kafka->pause_node(2);
+send_late(2);
+my @taken;
+wait_until(sub { @taken = grep { stored($_) > $before{$_} } @late }, 60) or BAIL_OUT('nothing is on its way');
+is(@taken, 1, 'the leader has the first request and looks at no other');
+send_late(3);
+my $seen = -s $node->logfile;
+# what it has got already is not sent again for now
+$node->safe_psql('postgres', "INSERT INTO lakehouse.outbox_state (server, owner, topic, retry_at) VALUES ('cluster', 10, '$taken[0]', now() + interval '1 hour')"
+	  . " ON CONFLICT (server, owner, topic) DO UPDATE SET retry_at = excluded.retry_at");
+kill('KILL', sender());
+wait_restarted($node, $seen);
+wait_until(sub { grep { $_ ne $taken[0] && stored($_) > $before{$_} } @late }, 60) or BAIL_OUT('the next sender sends nothing');
+$kafka->continue_node(2);
+$node->safe_psql('postgres', q{SELECT lakehouse.kafka_retry('cluster')});
+ok(quiet(), 'the replica is back: everything is sent');
+$node->safe_psql('postgres', q{CREATE TABLE bronze.late (topic text, "offset" bigint, value text);
+	SELECT lakehouse.create_source('late', server => 'cluster', target => 'bronze.late', topics => '{late_1,late_2,late_3}');
+	SELECT lakehouse.run_source('late')});
+is($node->safe_psql('postgres', q{SELECT string_agg(DISTINCT regexp_replace(v, '(.)\1+', '\1', 'g'), ' ') FROM (SELECT string_agg(value, '' ORDER BY "offset") AS v FROM bronze.late GROUP BY topic) t}),
+	'123', 'what a dead sender had on its way did not arrive behind what the next one sent')
+  or diag($node->safe_psql('postgres', 'TABLE bronze.late ORDER BY topic, "offset"'));
+
+# ------------------------------------------------------------------- kills
 my %hit;
 for my $round (1 .. $kills)
 {
