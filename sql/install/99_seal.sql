@@ -12,6 +12,10 @@ GRANT EXECUTE ON FUNCTION lakehouse._in_loads(bigint, bigint[], double precision
 -- Trigger functions: of use only as triggers that owners put on their tables.
 GRANT EXECUTE ON FUNCTION lakehouse._stamp() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION lakehouse._keep_old_images() TO PUBLIC;
+-- Expressions of the UPDATE of promote_rescued, which runs as the table's owner.
+GRANT EXECUTE ON FUNCTION lakehouse._rescued_converts(jsonb, bigint, anyelement) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION lakehouse._rescued_value(jsonb, bigint, anyelement) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION lakehouse._rescued_rest(jsonb) TO PUBLIC;
 
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.source_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.source', '');

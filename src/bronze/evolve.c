@@ -77,17 +77,17 @@ try_lock(Oid relation)
 	return locked;
 }
 
-static void
-lock_target(Oid relation)
+void
+lh_evolve_lock(Oid relation, const char *purpose, const char *consequence)
 {
 	for (int attempt = 1; !try_lock(relation); attempt++)
 	{
 		if (attempt == ATTEMPTS)
 			ereport(ERROR,
 					(errcode(ERRCODE_LOCK_NOT_AVAILABLE),
-					 errmsg("could not lock table \"%s\" to add columns", get_rel_name(relation)),
+					 errmsg("could not lock table \"%s\" to %s", get_rel_name(relation), purpose),
 					 errdetail("Others used the table during %d attempts of %d ms.", ATTEMPTS, lh_schema_lock_timeout),
-					 errhint("The file is tried again; set \"lakehouse.schema_lock_timeout\" to wait longer.")));
+					 errhint("%s; set \"lakehouse.schema_lock_timeout\" to wait longer.", consequence)));
 		CHECK_FOR_INTERRUPTS();
 		pg_usleep(PAUSE_MS * 1000L * attempt);
 	}
@@ -126,7 +126,7 @@ lh_evolve_add_columns(const LhSource *source, int64 file_id, const List *columns
 				 errdetail("Role \"%s\", which owns source \"%s\", does not own the table.",
 						   GetUserNameFromId(GetUserId(), false), source->name),
 				 errhint("Add the columns by hand, or let the table's owner own the source.")));
-	lock_target(source->target);
+	lh_evolve_lock(source->target, "add columns", "The file is tried again");
 	foreach(cell, columns)
 	{
 		const LhNewColumn *column = lfirst(cell);

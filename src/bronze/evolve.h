@@ -15,4 +15,10 @@
  */
 extern void lh_evolve_add_columns(const LhSource *source, int64 file_id, const List *columns);
 
+/*
+ * Locks a table against everybody, in short attempts.  Raises 55P03 "could not lock
+ * table to <purpose>" with the hint "<consequence>; ...".
+ */
+extern void lh_evolve_lock(Oid relation, const char *purpose, const char *consequence);
+
 #endif							/* LH_EVOLVE_H */

@@ -61,7 +61,9 @@ typedef struct StampCache
 	AttrNumber	column;
 } StampCache;
 
-static Oid	relation_owner(Oid relation);
+/* whose updates are not captured, and at which depth of triggers */
+static LhCaptureSuspended suspended = {InvalidOid, 0};
+
 static Oid	managed_root(Oid relation);
 static char *table_name(Oid relation);
 static void run_ddl(const char *sql);
@@ -73,8 +75,8 @@ static void copy_old_rows(TriggerData *data, Oid images, int64 load_id);
 static char *common_columns(Relation relation, Oid images);
 static void add_missing_columns(Relation relation, Oid images);
 
-static Oid
-relation_owner(Oid relation)
+Oid
+lh_relation_owner(Oid relation)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
 	Oid			owner;
@@ -126,6 +128,35 @@ lh_capture_stamp(Oid relation)
 					 " FOR EACH ROW EXECUTE FUNCTION lakehouse._stamp()", table_name(relation)));
 }
 
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+}
+
+LhCaptureSuspended
+lh_capture_suspend(Oid relation)
+{
+	LhCaptureSuspended before = suspended;
+
+	suspended.relation = relation;
+	/* triggers of a statement run one deeper than it does */
+	suspended.depth = trigger_depth() + 1;
+	return before;
+}
+
+void
+lh_capture_resume(LhCaptureSuspended before)
+{
+	suspended = before;
+}
+
+static bool
+is_suspended(Oid managed)
+{
+	return unlikely(suspended.relation == managed) && trigger_depth() == suspended.depth;
+}
+
 /*
  * lakehouse._stamp() sets _load_id of an updated row to the transaction's load,
  * unless the statement set it.
@@ -155,7 +186,7 @@ lakehouse_stamp(PG_FUNCTION_ARGS)
 		cache->column = get_attnum(cache->relation, LH_LOAD_COLUMN);
 		fcinfo->flinfo->fn_extra = cache;
 	}
-	if (cache->column == InvalidAttrNumber)
+	if (cache->column == InvalidAttrNumber || is_suspended(cache->managed))
 		return PointerGetDatum(data->tg_newtuple);
 	tupdesc = RelationGetDescr(data->tg_relation);
 	before = heap_getattr(data->tg_trigtuple, cache->column, tupdesc, &isnull);
@@ -227,7 +258,7 @@ lh_capture_old_images(Oid relation)
 				   2, types, values, NULL);
 	lh_catalog_end(&catalog);
 
-	lh_identity_role(&saved, relation_owner(relation), "pg_catalog, pg_temp");
+	lh_identity_role(&saved, lh_relation_owner(relation), "pg_catalog, pg_temp");
 	create_triggers(relation);
 	lh_identity_restore(&saved);
 }
@@ -262,11 +293,11 @@ create_side_table(Oid relation)
 					 quote_literal_cstr(psprintf("rows of %s that were updated or deleted, until all flows have seen it",
 												 table_name(relation)))));
 	run_ddl(psprintf("ALTER TABLE %s OWNER TO %s", side,
-					 quote_identifier(GetUserNameFromId(relation_owner(relation), false))));
+					 quote_identifier(GetUserNameFromId(lh_relation_owner(relation), false))));
 	lh_identity_restore(&saved);
 	images = get_relname_relid(name, namespace);
 
-	lh_identity_role(&saved, relation_owner(relation), "pg_catalog, pg_temp");
+	lh_identity_role(&saved, lh_relation_owner(relation), "pg_catalog, pg_temp");
 	{
 		Relation	rel = table_open(relation, NoLock);
 
@@ -327,13 +358,15 @@ lakehouse_keep_old_images(PG_FUNCTION_ARGS)
 	if (data->tg_oldtable != NULL && tuplestore_tuple_count(data->tg_oldtable) == 0)
 		return PointerGetDatum(NULL);
 	managed = managed_root(RelationGetRelid(data->tg_relation));
+	if (TRIGGER_FIRED_BY_UPDATE(data->tg_event) && is_suspended(managed))
+		return PointerGetDatum(NULL);
 	images = lh_capture_images_of(managed);
 	if (!OidIsValid(images))
 		return PointerGetDatum(NULL);
 
 	/* a load even if rows were only deleted: readers have to learn of it */
 	load_id = lh_load_current(managed, NULL);
-	lh_identity_role(&saved, relation_owner(images), "pg_catalog, pg_temp");
+	lh_identity_role(&saved, lh_relation_owner(images), "pg_catalog, pg_temp");
 	copy_old_rows(data, images, load_id);
 	lh_identity_restore(&saved);
 	return PointerGetDatum(NULL);
@@ -455,13 +488,13 @@ lh_capture_release(Oid relation)
 	}
 	if (get_rel_name(relation) != NULL)
 	{
-		lh_identity_role(&saved, relation_owner(relation), "pg_catalog, pg_temp");
+		lh_identity_role(&saved, lh_relation_owner(relation), "pg_catalog, pg_temp");
 		drop_triggers(relation);
 		lh_identity_restore(&saved);
 	}
 	if (get_rel_name(images) != NULL)
 	{
-		lh_identity_role(&saved, relation_owner(images), "pg_catalog, pg_temp");
+		lh_identity_role(&saved, lh_relation_owner(images), "pg_catalog, pg_temp");
 		run_ddl(psprintf("DROP TABLE %s", table_name(images)));
 		lh_identity_restore(&saved);
 	}
@@ -487,7 +520,7 @@ lh_capture_prune(Oid relation)
 
 	if (!OidIsValid(images) || get_rel_name(images) == NULL)
 		return;
-	lh_identity_role(&saved, relation_owner(images), "pg_catalog, pg_temp");
+	lh_identity_role(&saved, lh_relation_owner(images), "pg_catalog, pg_temp");
 	SPI_connect();
 	SPI_execute(psprintf("SELECT array_agg(DISTINCT " LH_CHANGED_COLUMN ") FROM %s", table_name(images)),
 				true, 0);
