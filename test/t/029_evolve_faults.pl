@@ -65,6 +65,19 @@ END
 		is(sql("SELECT count(*), sum(id), sum(a), sum(c) FROM bronze.wide WHERE b = 'x' || a"), '40|6420|420|220', "$format, $fault: with its values");
 	}
 }
+# a promotion is torn: column, values and rescued data are as before
+sql(q{CREATE TABLE bronze.promoted (id int, _rescued_data jsonb); INSERT INTO bronze.promoted SELECT i, jsonb_build_object('v', i, '_reason', '{"v": "unknown_column"}'::jsonb) FROM generate_series(1, 100) i});
+for my $fault (map { ("$_:error", "$_:kill") } qw(promote-added promote-updated))
+{
+	my $before = sql('SELECT md5(string_agg(p::text, chr(10) ORDER BY id)) FROM bronze.promoted p');
+	my ($status) = $node->psql('postgres', "SET lakehouse.fault = '$fault:1'; SELECT lakehouse.promote_rescued('bronze.promoted', 'v', 'int')");
+	isnt($status, 0, "$fault: the promotion is torn");
+	ok(poll_value($node, 'SELECT 1', '1'), "$fault: the server is there");
+	is(sql('SELECT md5(string_agg(p::text, chr(10) ORDER BY id)) FROM bronze.promoted p'), $before, "$fault: nothing is changed");
+	is(sql("SELECT count(*) FROM pg_attribute WHERE attrelid = 'bronze.promoted'::regclass AND attname = 'v'"), '0', "$fault: no column");
+}
+is(sql("SELECT promoted, remaining FROM lakehouse.promote_rescued('bronze.promoted', 'v', 'int')"), '100|0', 'then it is done');
+is(sql('SELECT count(*) FROM bronze.promoted WHERE v = id AND _rescued_data IS NULL'), '100', 'as a whole');
 is(sql("SELECT count(*) FILTER (WHERE ok IS FALSE) FROM lakehouse.verify()"), '0', 'verify() finds nothing');
 $node->stop;
 done_testing();
