@@ -244,6 +244,16 @@ CREATE INDEX load_relation ON lakehouse.load (relation, load_id);
 CREATE INDEX load_file ON lakehouse.load (file_id) WHERE file_id IS NOT NULL;
 CREATE INDEX load_source ON lakehouse.load (source_id, load_id) WHERE source_id IS NOT NULL;
 
+-- Values that a load put into the column for rescued data, by field. They stay
+-- as long as the load's row.
+CREATE TABLE lakehouse.rescued (
+    load_id        bigint NOT NULL,
+    column_name    text,                      -- field; NULL for all beyond the first 200
+    reason         text NOT NULL CHECK (reason IN ('unknown_column', 'type_mismatch', 'duplicate', 'case_mismatch')),
+    count          bigint NOT NULL
+);
+CREATE INDEX rescued_load ON lakehouse.rescued (load_id);
+
 -- Tables that carry _load_id. old_images is set while some flow needs to see
 -- what updated and deleted rows looked like.
 CREATE TABLE lakehouse.managed_table (

@@ -20,3 +20,26 @@ COMMENT ON COLUMN lakehouse.schema_event.change IS 'what was done: column added'
 COMMENT ON COLUMN lakehouse.schema_event.column_name IS 'the column';
 COMMENT ON COLUMN lakehouse.schema_event.column_type IS 'the type it was given then';
 COMMENT ON COLUMN lakehouse.schema_event.file IS 'file in which the field was found first';
+
+CREATE VIEW lakehouse.rescued_status WITH (security_barrier) AS
+SELECT r.load_id, l.finished, s.name AS source,
+       CASE WHEN c.oid IS NULL THEN NULL
+            ELSE pg_catalog.format('%I.%I', n.nspname, c.relname) END AS target,
+       f.path AS file, r.column_name, r.reason, r.count, l.undone
+  FROM lakehouse.rescued r
+  JOIN lakehouse.load l ON l.load_id OPERATOR(pg_catalog.=) r.load_id
+  LEFT JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) l.source_id
+  LEFT JOIN lakehouse.file f ON f.file_id OPERATOR(pg_catalog.=) l.file_id
+  LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.relation
+  LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
+ WHERE pg_catalog.pg_has_role(COALESCE(s.owner, l.role), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+COMMENT ON VIEW lakehouse.rescued_status IS 'what each load put into the column for rescued data, by field and reason; of the sources that the current role owns and the loads that it made, or of all for members of pg_monitor. Kept as long as lakehouse.load_status';
+COMMENT ON COLUMN lakehouse.rescued_status.load_id IS 'the load, as in load_status';
+COMMENT ON COLUMN lakehouse.rescued_status.finished IS 'when it was written, shortly before its commit';
+COMMENT ON COLUMN lakehouse.rescued_status.source IS 'source that made it; NULL if dropped';
+COMMENT ON COLUMN lakehouse.rescued_status.target IS 'table that received the rows; NULL if it was dropped';
+COMMENT ON COLUMN lakehouse.rescued_status.file IS 'file that it read; NULL for Kafka';
+COMMENT ON COLUMN lakehouse.rescued_status.column_name IS 'name of the field, its first 63 bytes; NULL for all fields together beyond the first 200 of a load';
+COMMENT ON COLUMN lakehouse.rescued_status.reason IS 'unknown_column, type_mismatch, duplicate or case_mismatch';
+COMMENT ON COLUMN lakehouse.rescued_status.count IS 'values of the field that went into the column for rescued data, when the rows were stored';
+COMMENT ON COLUMN lakehouse.rescued_status.undone IS 'when the rows of the load were taken back; NULL otherwise';

@@ -36,6 +36,7 @@ SELECT pg_catalog.pg_extension_config_dump('lakehouse.reject_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.reject', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.load_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.load', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.rescued', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.managed_table', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.pending', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.merge_target', '');

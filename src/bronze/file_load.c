@@ -409,6 +409,7 @@ enter_load(FileBatch *batch, Part *part, LhLoad *load, const LhWriteCounts *writ
 	load->last_position = progress->position;
 	load->bytes = progress->position - file->position;
 	lh_load_record(load);
+	lh_file_schema_end_load(batch->schema, load->load_id);
 	if (file->in_range)
 	{
 		at_end = lh_range_done(batch, file, written);
@@ -454,7 +455,7 @@ load_records(FileBatch *batch, Part *part, volatile bool *reading)
 	batch->inflate = part->input.inflate;
 	show_progress(&load, source, file->in_range ? file->end : part->input.size);
 	lh_writer_set_reject_use(batch->writer, batch->ingest->limit.use);
-	lh_writer_set_rescued_column(batch->writer, lh_file_schema_rescued_number(batch->schema));
+	lh_file_schema_begin_load(batch->schema, batch->writer);
 	lh_writer_begin_load(batch->writer, load.load_id, file->file_id);
 	batch->path = file->path;
 	lh_ledger_counts(file, &batch->loaded.rows, &batch->loaded.rejected);

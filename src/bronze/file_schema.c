@@ -75,6 +75,7 @@ struct LhFileSchema
 	Partition  *partitions;
 	LhCorruptRecord *corrupt;	/* or NULL */
 	bool		keep_corrupt;	/* and it is to be filled */
+	LhRescueCounts *counts;		/* of the load; NULL without the column */
 
 	/* of the file */
 	const char *path;
@@ -192,8 +193,11 @@ find_rescued(LhFileSchema *schema, Jsonb *options, bool *fillable)
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("column \"%s\" for rescued data does not exist in the target", name),
 				 errhint("Add it with ALTER TABLE ... ADD COLUMN %s jsonb.", quote_identifier(name))));
-	if (schema->rescued >= 0 && fillable != NULL)
+	if (schema->rescued < 0)
+		return;
+	if (fillable != NULL)
 		fillable[schema->rescued] = false;
+	schema->counts = lh_rescue_counts_create();
 }
 
 static void
@@ -237,10 +241,19 @@ lh_file_schema_rescues(const LhFileSchema *schema)
 	return schema->rescued >= 0;
 }
 
-int
-lh_file_schema_rescued_number(const LhFileSchema *schema)
+void
+lh_file_schema_begin_load(LhFileSchema *schema, LhWriter *writer)
 {
-	return schema->rescued + 1;
+	lh_writer_set_rescued_column(writer, schema->rescued + 1, schema->counts);
+	if (schema->counts != NULL)
+		lh_rescue_counts_reset(schema->counts);
+}
+
+void
+lh_file_schema_end_load(LhFileSchema *schema, int64 load_id)
+{
+	if (schema->counts != NULL)
+		lh_rescue_counts_write(schema->counts, load_id);
 }
 
 bool
@@ -463,15 +476,15 @@ push_name(JsonbParseState **state, const LhField *field, const char *const *ours
 	push_key(state, field->name, field->name_length);
 }
 
-static const char *
+static LhRescueReason
 reason_of(LhFileSchema *schema, const LhField *field)
 {
 	if (field->mismatch)
-		return "type_mismatch";
+		return LH_RESCUE_TYPE_MISMATCH;
 	if (field->duplicate)
-		return "duplicate";
+		return LH_RESCUE_DUPLICATE;
 	return kind_of_name(schema, field->name, field->name_length) == NAME_OTHER_CASE ?
-		"case_mismatch" : "unknown_column";
+		LH_RESCUE_CASE_MISMATCH : LH_RESCUE_UNKNOWN_COLUMN;
 }
 
 static void
@@ -543,10 +556,14 @@ build_rescued(LhFileSchema *schema, const LhPlace *place, bool repeated)
 	push_fields(schema, &state, place->topic ? topic_members : file_members, repeated);
 	push_key(&state, "_reason", strlen("_reason"));
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	lh_rescue_counts_begin_record(schema->counts);
 	for (int i = 0; i < schema->count; i++)
 	{
-		const char *reason = reason_of(schema, &schema->fields[i]);
+		const LhField *field = &schema->fields[i];
+		LhRescueReason number = reason_of(schema, field);
+		const char *reason = lh_rescue_reason_names[number];
 
+		lh_rescue_counts_note(schema->counts, field->name, field->name_length, number);
 		push_key(&state, schema->fields[i].name, schema->fields[i].name_length);
 		push_text(&state, reason, strlen(reason), WJB_VALUE);
 	}

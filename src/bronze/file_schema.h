@@ -12,6 +12,7 @@
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
+#include "bronze/writer.h"
 #include "source/field_sink.h"
 #include "source/record.h"
 
@@ -56,8 +57,12 @@ extern void lh_file_schema_keep_corrupt(LhFileSchema *schema);
 /* does a value that does not convert go to the column for rescued data? */
 extern bool lh_file_schema_rescues(const LhFileSchema *schema);
 
-/* attribute number of the column for rescued data; 0 = none */
-extern int	lh_file_schema_rescued_number(const LhFileSchema *schema);
+/*
+ * A load of the writer begins: what is rescued is counted from here.  After its
+ * end, in its transaction, the counts of its columns are written.
+ */
+extern void lh_file_schema_begin_load(LhFileSchema *schema, LhWriter *writer);
+extern void lh_file_schema_end_load(LhFileSchema *schema, int64 load_id);
 
 /* may columns be added, whose types the records that are read first decide? */
 extern bool lh_file_schema_adds(const LhFileSchema *schema);

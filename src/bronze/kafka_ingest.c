@@ -574,6 +574,8 @@ write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts)
 	load.kind = LH_LOAD_KAFKA;
 	load.source_id = source->source_id;
 	load.started = GetCurrentTimestamp();
+	if (schema != NULL)
+		lh_file_schema_begin_load(schema, writer);
 	lh_writer_begin_load(writer, load.load_id, 0);
 	while (ingest->message_count > 0)
 	{
@@ -593,8 +595,11 @@ write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts)
 	written = lh_writer_end_load(writer);
 	load.rows = written.rows;
 	load.rejected = written.rejected;
+	load.rescued = written.rescued;
 	load.offsets = lh_kafka_offset_json(ingest->slots, ingest->count);
 	lh_load_record(&load);
+	if (schema != NULL)
+		lh_file_schema_end_load(schema, load.load_id);
 	lh_writer_close(writer);
 	if (written.rejected > 0)
 		lh_kafka_offset_count_rejects(source->source_id, load.load_id, ingest->slots, ingest->count);

@@ -164,7 +164,6 @@ lakehouse_replay_rejects(PG_FUNCTION_ARGS)
 			   sizeof(bool) * lh_writer_tupdesc(replay.writer)->natts);
 		replay.metadata = lh_file_metadata_parse(options, lh_writer_tupdesc(replay.writer), replay.fillable);
 		replay.schema = lh_file_schema_parse(options, lh_writer_tupdesc(replay.writer), replay.fillable);
-		lh_writer_set_rescued_column(replay.writer, lh_file_schema_rescued_number(replay.schema));
 		for (int first = 0, last; first < count; first = last)
 		{
 			for (last = first + 1; last < count && candidates[last].load_id == candidates[first].load_id;)
@@ -314,6 +313,7 @@ replay_load(Replay *replay, const Candidate *candidates, int count)
 			.source_id = replay->source->source_id, .file_id = replay->file_id,
 			.first_position = -1, .last_position = -1, .started = GetCurrentTimestamp()
 	};
+	lh_file_schema_begin_load(replay->schema, replay->writer);
 	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -336,6 +336,7 @@ replay_load(Replay *replay, const Candidate *candidates, int count)
 					   " WHERE file_id OPERATOR(pg_catalog.=) $1", 3, types, values, NULL);
 		lh_catalog_end(&catalog);
 		lh_load_record(&replay->load);
+		lh_file_schema_end_load(replay->schema, replay->load.load_id);
 		LH_FAULT("replay-recorded");
 		replay->replayed += resolved_count;
 		replay->loads++;

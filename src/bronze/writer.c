@@ -124,6 +124,20 @@ lh_writer_fillable(LhWriter *writer)
 	return writer->fillable;
 }
 
+/*
+ * What was rescued of the rows of the session counts, or does not.
+ */
+static void
+keep_counts(LhWriter *writer, bool keep)
+{
+	if (writer->rescue_counts == NULL)
+		return;
+	if (keep)
+		lh_rescue_counts_keep(writer->rescue_counts);
+	else
+		lh_rescue_counts_drop(writer->rescue_counts);
+}
+
 void
 lh_writer_set_may_raise(LhWriter *writer, bool may_raise)
 {
@@ -159,6 +173,7 @@ lh_writer_write(LhWriter *writer, const LhRecords *records)
 		writer->counts.rows += writer->session->stored;
 		writer->counts.rescued += writer->session->rescued;
 		writer->session->stored = writer->session->rescued = 0;
+		keep_counts(writer, true);
 	}
 	LH_FAULT("after-insert");
 	writer->counts.rejected += lh_rejects_mark(writer->rejects) - lh_rejects_stored(writer->rejects);
@@ -167,9 +182,10 @@ lh_writer_write(LhWriter *writer, const LhRecords *records)
 }
 
 void
-lh_writer_set_rescued_column(LhWriter *writer, int column)
+lh_writer_set_rescued_column(LhWriter *writer, int column, LhRescueCounts *counts)
 {
 	writer->rescued_column = column;
+	writer->rescue_counts = counts;
 }
 
 void
@@ -205,6 +221,7 @@ void
 lh_writer_abort_load(LhWriter *writer)
 {
 	lh_write_session_drop(writer);
+	keep_counts(writer, false);
 	lh_rejects_back_to(writer->rejects, 0);
 }
 
@@ -349,6 +366,7 @@ attempt(LhWriter *writer, const LhRecords *records, int first, int last, Failure
 		CurrentResourceOwner = owner;
 		writer->counts.rows += stored;
 		writer->counts.rescued += rescued;
+		keep_counts(writer, true);
 		done = true;
 	}
 	PG_CATCH();
@@ -366,6 +384,7 @@ attempt(LhWriter *writer, const LhRecords *records, int first, int last, Failure
 		MemoryContextSwitchTo(context);
 		CurrentResourceOwner = owner;
 		lh_write_session_drop(writer);
+		keep_counts(writer, false);
 		lh_rejects_back_to(writer->rejects, mark);
 		describe_failure(error, record, phase, column, failure);
 	}

@@ -6,6 +6,7 @@
 #define LH_WRITER_H
 
 #include "bronze/reject.h"
+#include "bronze/rescue_count.h"
 #include "source/record.h"
 #include "utils/relcache.h"
 
@@ -40,10 +41,11 @@ extern void lh_writer_begin_load(LhWriter *writer, int64 load_id, int64 file_id)
 /* stores a batch: rows into the table, bad records into lakehouse.reject */
 extern void lh_writer_write(LhWriter *writer, const LhRecords *records);
 
-/* what becomes of the rejects of the following batches */
-/* attribute number of the column whose values are counted as rescued; 0 = none */
-extern void lh_writer_set_rescued_column(LhWriter *writer, int column);
+/* attribute number of the column whose values are counted as rescued, 0 = none;
+ * and what learns which of the records became rows, or NULL */
+extern void lh_writer_set_rescued_column(LhWriter *writer, int column, LhRescueCounts *counts);
 
+/* what becomes of the rejects of the following batches */
 extern void lh_writer_set_reject_use(LhWriter *writer, LhRejectUse use);
 
 /* so far, since lh_writer_begin_load (rows that are still buffered are in); and

@@ -255,6 +255,17 @@ accepts_nulls(LhWriter *writer, const bool *nulls)
 }
 
 /*
+ * count_rescued counts a row that has rescued data.
+ */
+static void
+count_rescued(LhWriter *writer)
+{
+	writer->session->rescued++;
+	if (writer->rescue_counts != NULL)
+		lh_rescue_counts_take(writer->rescue_counts);
+}
+
+/*
  * fill_row turns record i into a row of the target; false if it was rejected.
  */
 static bool
@@ -264,7 +275,7 @@ fill_row(LhWriter *writer, const LhRecords *records, int i, Datum *values, bool 
 	int			natts = writer->tupdesc->natts;
 	LhError		error;
 	const char *column;
-	int			rescued;
+	bool		rescued;
 
 	memcpy(values, session->values, sizeof(Datum) * natts);
 	memcpy(nulls, session->nulls, sizeof(bool) * natts);
@@ -287,7 +298,8 @@ fill_row(LhWriter *writer, const LhRecords *records, int i, Datum *values, bool 
 	/* a trigger may still fill the column; then the executor judges */
 	if (session->root->ri_TrigDesc != NULL && session->root->ri_TrigDesc->trig_insert_before_row)
 	{
-		session->rescued += rescued;
+		if (rescued)
+			count_rescued(writer);
 		return true;
 	}
 	for (int n = 0; n < writer->not_null_count; n++)
@@ -303,7 +315,8 @@ fill_row(LhWriter *writer, const LhRecords *records, int i, Datum *values, bool 
 		reject_record(writer, records, i, "store", &error, column);
 		return false;
 	}
-	session->rescued += rescued;
+	if (rescued)
+		count_rescued(writer);
 	return true;
 }
 

@@ -107,6 +107,7 @@ struct LhWriter
 	bool		relation_raises;	/* something of the table can raise */
 	bool		may_raise;		/* a conversion can raise */
 	int			rescued_column; /* for rescued data, from 1; 0 = none */
+	LhRescueCounts *rescue_counts;	/* or NULL */
 	List	   *deferred;		/* RangeVars of deferred constraints */
 	BulkInsertState bulk;		/* of the target itself */
 	LhRejects  *rejects;

@@ -243,6 +243,38 @@ sql('CREATE TABLE rs (LIKE rc); ALTER TABLE rs RENAME rest TO _rescued_data; ALT
 source('rs', 'rs', 'in/rc.csv', '{"header": true}');
 is(run_source('rs'), '1|0|3|0', 'with a column for rescued data a header in another case is rescued, and NOT NULL still holds');
 is(sql("SELECT DISTINCT sqlstate FROM lakehouse.reject_status WHERE source = 'rs' ORDER BY 1"), "22P04\n23502", 'as rejects');
+# what was rescued is counted by field and reason, for each load
+sub counts { return sql("SELECT target, file, column_name, reason, count FROM lakehouse.rescued_status WHERE source = '$_[0]' ORDER BY load_id, column_name COLLATE \"C\", reason") }
+is(counts('r'), <<'END' =~ s/\n\z//r, 'rescued values are counted by field and reason');
+public.r|in/r.json|ID|case_mismatch|1
+public.r|in/r.json|_line|unknown_column|1
+public.r|in/r.json|addr|type_mismatch|1
+public.r|in/r.json|at|type_mismatch|1
+public.r|in/r.json|bad|unknown_column|1
+public.r|in/r.json|extra|unknown_column|2
+public.r|in/r.json|id|type_mismatch|2
+END
+is(counts('rd'), <<'END' =~ s/\n\z//r, 'each value of a name that comes twice');
+public.rd|in/rd.json|_line|unknown_column|2
+public.rd|in/rd.json|id|duplicate|6
+public.rd|in/rd.json|id|type_mismatch|2
+public.rd|in/rd.json|v|duplicate|1
+public.rd|in/rd.json|y|unknown_column|2
+END
+is(counts('rs'), '', 'what was rejected is not counted');
+# a constraint that fails some records: batches are cut in pieces and repeated
+sql("CREATE TABLE rk (id int CHECK (id % 100 <> 7), _rescued_data jsonb)");
+put('in/rk.json', join('', map { qq({"id": $_, "n": 1, "o$_": 1}\n) } 1 .. 2500));
+source('rk', 'rk', 'in/rk*.json', '{}');
+sql("SET lakehouse.batch_rows = 1000; SELECT lakehouse.run_source('rk')");
+is(sql("SELECT count(*) FROM rk"), '2475', 'a load of which some rows are refused');
+is(sql("SELECT sum(count) FILTER (WHERE column_name = 'n'), sum(count) FILTER (WHERE column_name IS NULL OR column_name ~ '^o'), count(*) FILTER (WHERE column_name IS NULL) > 0, max(n) FROM (SELECT *, count(column_name) OVER (PARTITION BY load_id) AS n FROM lakehouse.rescued_status WHERE source = 'rk') q"),
+	'2475|2475|t|198', 'counts are exact, and names beyond the first 200 of a load are one');
+is(sql("SELECT count(*) FROM lakehouse.rescued_status r JOIN lakehouse.load_status l USING (load_id) WHERE r.source = 'rk' AND r.column_name = 'n' AND r.count = l.rescued AND l.rescued = l.rows"),
+	sql("SELECT count(*) FROM lakehouse.load_status WHERE source = 'rk'"), 'for each load');
+sql("SELECT lakehouse.undo_file('rk', 'in/rk.json')");
+is(sql("SELECT count(*) FROM lakehouse.rescued_status WHERE source = 'rk' AND undone IS NULL"), '0', 'loads that were taken back are marked');
+is(sql("SET ROLE evil; SELECT count(*) FROM lakehouse.rescued_status"), '0', 'counts are shown to owners only');
 sql('CREATE TABLE plain (id int)');
 like(refused(q{SELECT lakehouse.create_source('x', server => 'landing', target => 'plain', path => 'in/r.json', options => '{"schema_evolution_mode": "rescue"}')}),
 	qr/42703.*_rescued_data.*HINT.*ADD COLUMN _rescued_data jsonb/s, 'mode rescue needs the column');
@@ -345,6 +377,13 @@ sql("ALTER TABLE rs ALTER id DROP NOT NULL; SELECT * FROM lakehouse.replay_rejec
 is(sql('SELECT _rescued_data FROM rs ORDER BY _rescued_data'), <<'END' =~ s/\n\z//r, 'replay rescues as a load does');
 {"ID": "1", "_line": 2, "_reason": {"ID": "case_mismatch"}, "_file_path": "in/rc.csv"}
 {"ID": "2", "day": "x", "more": "m,1", "name": "no \"where\"", "_line": 3, "_reason": {"ID": "case_mismatch", "day": "type_mismatch", "more": "unknown_column", "name": "type_mismatch"}, "_file_path": "in/rc.csv"}
+END
+
+is(counts('rs'), <<'END' =~ s/\n\z//r, 'and counts it');
+public.rs|in/rc.csv|ID|case_mismatch|2
+public.rs|in/rc.csv|day|type_mismatch|1
+public.rs|in/rc.csv|more|unknown_column|1
+public.rs|in/rc.csv|name|type_mismatch|1
 END
 
 # the default changes nothing

@@ -124,6 +124,18 @@ same_multiset(
 			"_topic": "rescue", "_partition": 0, "_offset": 1}'),
 		(3, NULL), (NULL, NULL)},
 	'they are kept with the reason and their place');
+is($node->safe_psql('postgres', "SELECT string_agg(format('%s %s %s', column_name, reason, count), ', ' ORDER BY column_name COLLATE \"C\") FROM lakehouse.rescued_status WHERE source = 'rescue'"),
+	'ID case_mismatch 1, _offset unknown_column 1, extra unknown_column 1, id type_mismatch 1', 'and counted by field and reason');
+is($node->safe_psql('postgres', "SELECT sum(rescued) FROM lakehouse.load_status WHERE source = 'rescue'"), '2', 'as rows of the load');
+is($node->safe_psql('postgres', "SELECT promoted, remaining FROM lakehouse.promote_rescued('bronze.rescue', 'flag', 'bool', field => '_offset'); SELECT promoted FROM lakehouse.promote_rescued('bronze.rescue', 'extra', 'jsonb')"),
+	"1|0\n1", 'and can be promoted');
+same_multiset(
+	$node,
+	'SELECT id, flag, extra, _rescued_data FROM bronze.rescue',
+	q{VALUES (1, NULL::bool, '{"x": [1]}'::jsonb, NULL::jsonb), (NULL, true, NULL, '{"id": "one", "ID": 4, "_reason": {"id": "type_mismatch", "ID": "case_mismatch"},
+			"_topic": "rescue", "_partition": 0, "_offset": 1}'),
+		(3, NULL, NULL, NULL), (NULL, NULL, NULL, NULL)},
+	'but for what is said of their place');
 
 # ---------------------------- the same as storing the value and decoding it later
 my @lines = map {
