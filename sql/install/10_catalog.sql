@@ -203,8 +203,13 @@ CREATE TABLE lakehouse.reject (
     topic         text,
     "partition"   integer,
     "offset"      bigint,
-    raw           bytea,                      -- the record as it stood
-    raw_cut       boolean NOT NULL DEFAULT false, -- raw is only its beginning
+    raw           bytea,                      -- the record as it stood; Kafka: its value
+    raw_cut       boolean NOT NULL DEFAULT false, -- not all of it is kept
+    key           bytea,                      -- Kafka
+    headers       jsonb,                      -- Kafka: [{"key": text, "value": text}, ...], "key_base64" and "value_base64" where it is no text
+    timestamp_ms  bigint,                     -- Kafka: since 1970; -1 = none
+    timestamp_type integer,                   -- Kafka: 0 = set by the producer, 1 = by the broker, -1 = none;
+                                              -- NULL = key, headers and timestamp were not kept
     stage         text NOT NULL CHECK (stage IN ('parse', 'convert', 'store', 'merge')),
     sqlstate      text NOT NULL,
     message       text NOT NULL,

@@ -161,7 +161,7 @@ COMMENT ON COLUMN lakehouse.load_status.flow IS 'flow that made it; NULL if none
 COMMENT ON COLUMN lakehouse.load_status.file IS 'file that it read; NULL for other kinds';
 COMMENT ON COLUMN lakehouse.load_status.first_position IS 'file: first byte';
 COMMENT ON COLUMN lakehouse.load_status.last_position IS 'file: byte behind the last';
-COMMENT ON COLUMN lakehouse.load_status.offsets IS 'kafka: {"topic": {"partition": [first, next]}}';
+COMMENT ON COLUMN lakehouse.load_status.offsets IS 'kafka: {"topic": {"partition": [first, next]}}; NULL for messages that lakehouse.replay_rejects stored';
 COMMENT ON COLUMN lakehouse.load_status.rows IS 'rows stored; NULL if not counted (user)';
 COMMENT ON COLUMN lakehouse.load_status.rejected IS 'records rejected';
 COMMENT ON COLUMN lakehouse.load_status.bytes IS 'input bytes; NULL if not known';
@@ -178,7 +178,10 @@ SELECT r.reject_id, s.name AS source, w.name AS flow, r.load_id, f.path AS file,
        CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, w.owner, l.role), 'USAGE') THEN r.raw END AS raw,
        r.stage, r.sqlstate,
        CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, w.owner, l.role), 'USAGE') THEN r.message END AS message,
-       r.column_name, r.rejected_at, r.state, r.raw_cut, r.replayed_at, r.replayed_load
+       r.column_name, r.rejected_at, r.state, r.raw_cut, r.replayed_at, r.replayed_load,
+       CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, w.owner, l.role), 'USAGE') THEN r.key END AS key,
+       CASE WHEN pg_catalog.pg_has_role(COALESCE(s.owner, w.owner, l.role), 'USAGE') THEN r.headers END AS headers,
+       r.timestamp_ms, r.timestamp_type
   FROM lakehouse.reject r
   LEFT JOIN lakehouse.load l ON l.load_id OPERATOR(pg_catalog.=) r.load_id
   LEFT JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) r.source_id
@@ -196,13 +199,17 @@ COMMENT ON COLUMN lakehouse.reject_status.byte_offset IS 'first byte of the reco
 COMMENT ON COLUMN lakehouse.reject_status.topic IS 'Kafka topic';
 COMMENT ON COLUMN lakehouse.reject_status."partition" IS 'Kafka partition';
 COMMENT ON COLUMN lakehouse.reject_status."offset" IS 'Kafka offset';
-COMMENT ON COLUMN lakehouse.reject_status.raw IS 'the record as it stood, at most its first 1,048,576 bytes; NULL for roles that do not have the rights of the owner';
+COMMENT ON COLUMN lakehouse.reject_status.raw IS 'the record as it stood (Kafka: the value of the message, NULL for a tombstone), at most its first 1,048,576 bytes; NULL for roles that do not have the rights of the owner';
 COMMENT ON COLUMN lakehouse.reject_status.stage IS 'parse (no fields could be found), convert (a field is no value of its column), store (the table refused it) or merge (the target of a flow refused it)';
 COMMENT ON COLUMN lakehouse.reject_status.sqlstate IS 'SQLSTATE of the reason';
 COMMENT ON COLUMN lakehouse.reject_status.message IS 'the reason; NULL for roles that do not have the rights of the owner';
 COMMENT ON COLUMN lakehouse.reject_status.column_name IS 'column that it concerns, if any';
 COMMENT ON COLUMN lakehouse.reject_status.rejected_at IS 'when';
 COMMENT ON COLUMN lakehouse.reject_status.state IS 'open (waits for replay_rejects), dropped (by the mode dropmalformed of the source; replayed only by number), stored (the record is a row with its text in the column for corrupt records, counted as a row and not as a reject; never replayed) or resolved (replayed; stored by load replayed_load)';
-COMMENT ON COLUMN lakehouse.reject_status.raw_cut IS 'whether raw is only the beginning of the record, which then cannot be replayed';
+COMMENT ON COLUMN lakehouse.reject_status.raw_cut IS 'whether raw is only the beginning of the record, or key or headers of a message were longer than 1,048,576 bytes; it cannot be replayed then';
 COMMENT ON COLUMN lakehouse.reject_status.replayed_at IS 'when it was last replayed';
 COMMENT ON COLUMN lakehouse.reject_status.replayed_load IS 'load that stored the record in the end';
+COMMENT ON COLUMN lakehouse.reject_status.key IS 'key of the Kafka message, at most its first 1,048,576 bytes; NULL if it has none, and for roles that do not have the rights of the owner';
+COMMENT ON COLUMN lakehouse.reject_status.headers IS 'headers of the Kafka message in their order, [{"key": ..., "value": ...}, ...], with "key_base64" and "value_base64" for what is no text; NULL if it has none, if they were longer than 1,048,576 bytes (raw_cut), and for roles that do not have the rights of the owner';
+COMMENT ON COLUMN lakehouse.reject_status.timestamp_ms IS 'timestamp of the Kafka message in milliseconds since 1970; -1 if it has none';
+COMMENT ON COLUMN lakehouse.reject_status.timestamp_type IS 'who set it: 0 the producer, 1 the broker, -1 nobody; NULL for a record that is no message of Kafka, or of which a former version kept the value only: that cannot be replayed';

@@ -67,7 +67,7 @@ COMMENT ON COLUMN lakehouse.kafka_status.lag_seconds IS 'how old the oldest unre
 COMMENT ON COLUMN lakehouse.kafka_status.last_record IS 'Kafka timestamp of the last record that was loaded';
 COMMENT ON COLUMN lakehouse.kafka_status.last_fetch IS 'when a record or the end of the partition came last, as of the last batch';
 COMMENT ON COLUMN lakehouse.kafka_status.rows IS 'records stored from this partition since the source was made';
-COMMENT ON COLUMN lakehouse.kafka_status.rejected IS 'records kept as rejects since the source was made';
+COMMENT ON COLUMN lakehouse.kafka_status.rejected IS 'records kept as rejects since the source was made, without those that a replay has stored';
 COMMENT ON COLUMN lakehouse.kafka_status.bytes IS 'bytes of keys and values of these';
 COMMENT ON COLUMN lakehouse.kafka_status.rows_per_second IS 'records a second, averaged over about the last half minute';
 COMMENT ON COLUMN lakehouse.kafka_status.bytes_per_second IS 'bytes of keys and values a second, averaged likewise';

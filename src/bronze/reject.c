@@ -18,12 +18,14 @@
 
 #include "bronze/reject.h"
 #include "catalog/catalog_access.h"
+#include "source/kafka_headers.h"
 
 /* how many rejects one statement inserts */
 #define REJECTS_A_STATEMENT 1000
+#define BYTES_A_STATEMENT	(16 * 1024 * 1024)
 
 /* columns that differ between the rejects of one load */
-#define REJECT_COLUMNS 12
+#define REJECT_COLUMNS 16
 
 typedef struct Reject
 {
@@ -33,7 +35,12 @@ typedef struct Reject
 	int32		partition;
 	int64		offset;
 	bytea	   *raw;
-	bool		raw_cut;		/* raw is only the beginning of the record */
+	bytea	   *key;
+	char	   *headers;		/* see lh_kafka_headers_keep */
+	int64		timestamp;
+	int			timestamp_type;
+	bool		is_message;		/* the last four are known */
+	bool		raw_cut;		/* not all of the record is kept */
 	const char *stage;			/* a literal */
 	int			sqlstate;
 	char	   *message;
@@ -99,6 +106,43 @@ lh_rejects_first(const LhRejects *rejects)
 	return rejects->has_first ? &rejects->first : NULL;
 }
 
+/* NULL stays NULL; what is too long is cut */
+static bytea *
+copy_bytes(const char *bytes, Size length)
+{
+	Size		kept = Min(length, LH_REJECT_RAW_LIMIT);
+	bytea	   *copy;
+
+	if (bytes == NULL)
+		return NULL;
+	copy = palloc(VARHDRSZ + kept);
+	SET_VARSIZE(copy, VARHDRSZ + kept);
+	memcpy(VARDATA(copy), bytes, kept);
+	return copy;
+}
+
+/*
+ * keep_message copies what a message has beside its value: without it no row can
+ * be made of the value later.
+ */
+static void
+keep_message(Reject *item, const LhKafkaMessage *message)
+{
+	item->is_message = message != NULL;
+	item->key = NULL;
+	item->headers = NULL;
+	if (message == NULL)
+		return;
+	item->key = copy_bytes(message->key, message->key_length);
+	item->timestamp = message->timestamp;
+	item->timestamp_type = message->timestamp_type;
+	if (lh_kafka_headers_size(message) <= LH_REJECT_RAW_LIMIT)
+		item->headers = lh_kafka_headers_keep(message);
+	else
+		item->raw_cut = true;
+	item->raw_cut |= message->key_length > LH_REJECT_RAW_LIMIT;
+}
+
 /*
  * lh_rejects_add collects one reject; everything is copied.
  */
@@ -106,7 +150,6 @@ void
 lh_rejects_add(LhRejects *rejects, const LhPlace *place, const LhReason *reason)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(rejects->context);
-	Size		kept = Min(place->raw_length, LH_REJECT_RAW_LIMIT);
 	Reject	   *item;
 
 	if (rejects->count == rejects->capacity)
@@ -124,14 +167,9 @@ lh_rejects_add(LhRejects *rejects, const LhPlace *place, const LhReason *reason)
 	item->topic = place->topic ? pstrdup(place->topic) : NULL;
 	item->partition = place->partition;
 	item->offset = place->offset;
-	item->raw = NULL;
-	if (place->raw != NULL)
-	{
-		item->raw = palloc(VARHDRSZ + kept);
-		SET_VARSIZE(item->raw, VARHDRSZ + kept);
-		memcpy(VARDATA(item->raw), place->raw, kept);
-	}
-	item->raw_cut = place->cut || kept < place->raw_length;
+	item->raw = copy_bytes(place->raw, place->raw_length);
+	item->raw_cut = place->cut || place->raw_length > LH_REJECT_RAW_LIMIT;
+	keep_message(item, place->message);
 	item->stage = reason->stage;
 	item->sqlstate = reason->sqlstate;
 	item->message = pstrdup(reason->message);
@@ -168,10 +206,36 @@ lh_rejects_back_to(LhRejects *rejects, int mark)
 			pfree(item->topic);
 		if (item->raw)
 			pfree(item->raw);
+		if (item->key)
+			pfree(item->key);
+		if (item->headers)
+			pfree(item->headers);
 		if (item->column)
 			pfree(item->column);
 		pfree(item->message);
 	}
+}
+
+/*
+ * slice_length tells how many of the rejects one statement takes: an array cannot
+ * hold more than a gigabyte.
+ */
+static int
+slice_length(const LhRejects *rejects, int first)
+{
+	int			most = Min(REJECTS_A_STATEMENT, rejects->count - first);
+	Size		bytes = 0;
+	int			count = 0;
+
+	while (count < most && bytes < BYTES_A_STATEMENT)
+	{
+		const Reject *item = &rejects->items[first + count++];
+
+		bytes += item->raw ? VARSIZE(item->raw) : 0;
+		bytes += item->key ? VARSIZE(item->key) : 0;
+		bytes += item->headers ? strlen(item->headers) : 0;
+	}
+	return count;
 }
 
 /*
@@ -184,9 +248,11 @@ lh_rejects_flush(LhRejects *rejects)
 		return;
 	if (!rejects->has_first)
 		remember_first(rejects);
-	for (int first = 0; first < rejects->count && rejects->use != LH_REJECT_FORGET;
-		 first += REJECTS_A_STATEMENT)
-		insert_slice(rejects, first, Min(REJECTS_A_STATEMENT, rejects->count - first));
+	for (int first = 0, count; first < rejects->count && rejects->use != LH_REJECT_FORGET; first += count)
+	{
+		count = slice_length(rejects, first);
+		insert_slice(rejects, first, count);
+	}
 	rejects->count = 0;
 	rejects->stored = 0;
 	rejects->capacity = 0;
@@ -239,14 +305,44 @@ text_or_null(const char *text, bool *isnull)
 	return text ? CStringGetTextDatum(text) : (Datum) 0;
 }
 
+/*
+ * set_columns puts one reject into the arrays of insert_slice.
+ */
+static void
+set_columns(const Reject *item, Datum *values[], bool *nulls[], int i)
+{
+	values[0][i] = Int64GetDatum(item->line);
+	nulls[0][i] = (item->line <= 0);
+	values[1][i] = Int64GetDatum(item->byte_offset);
+	nulls[1][i] = (item->byte_offset < 0);
+	values[2][i] = text_or_null(item->topic, &nulls[2][i]);
+	values[3][i] = Int32GetDatum(item->partition);
+	values[4][i] = Int64GetDatum(item->offset);
+	nulls[3][i] = nulls[4][i] = (item->topic == NULL);
+	values[5][i] = PointerGetDatum(item->raw);
+	nulls[5][i] = (item->raw == NULL);
+	values[6][i] = CStringGetTextDatum(item->stage);
+	values[7][i] = CStringGetTextDatum(unpack_sql_state(item->sqlstate));
+	values[8][i] = CStringGetTextDatum(item->message);
+	values[9][i] = text_or_null(item->column, &nulls[9][i]);
+	values[10][i] = BoolGetDatum(item->raw_cut);
+	values[11][i] = BoolGetDatum(item->stored);
+	values[12][i] = PointerGetDatum(item->key);
+	nulls[12][i] = (item->key == NULL);
+	values[13][i] = text_or_null(item->headers, &nulls[13][i]);
+	values[14][i] = Int64GetDatum(item->timestamp);
+	values[15][i] = Int32GetDatum(item->timestamp_type);
+	nulls[14][i] = nulls[15][i] = !item->is_message;
+}
+
 static void
 insert_slice(LhRejects *rejects, int first, int count)
 {
 	static const Oid column_types[REJECT_COLUMNS] = {INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID,
-		BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, BOOLOID};
+		BYTEAOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, BOOLOID, BYTEAOID, TEXTOID, INT8OID, INT4OID};
 	static const Oid types[] = {INT4OID, INT8OID, INT8OID, INT8ARRAYOID, INT8ARRAYOID, TEXTARRAYOID,
 		INT4ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-	BOOLARRAYOID, BOOLARRAYOID, TEXTOID};
+	BOOLARRAYOID, BOOLARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, INT8ARRAYOID, INT4ARRAYOID, TEXTOID};
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse reject slice",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext oldcontext = MemoryContextSwitchTo(context);
@@ -262,26 +358,7 @@ insert_slice(LhRejects *rejects, int first, int count)
 		nulls[c] = palloc0(sizeof(bool) * count);
 	}
 	for (int i = 0; i < count; i++)
-	{
-		const Reject *item = &rejects->items[first + i];
-
-		values[0][i] = Int64GetDatum(item->line);
-		nulls[0][i] = (item->line <= 0);
-		values[1][i] = Int64GetDatum(item->byte_offset);
-		nulls[1][i] = (item->byte_offset < 0);
-		values[2][i] = text_or_null(item->topic, &nulls[2][i]);
-		values[3][i] = Int32GetDatum(item->partition);
-		values[4][i] = Int64GetDatum(item->offset);
-		nulls[3][i] = nulls[4][i] = (item->topic == NULL);
-		values[5][i] = PointerGetDatum(item->raw);
-		nulls[5][i] = (item->raw == NULL);
-		values[6][i] = CStringGetTextDatum(item->stage);
-		values[7][i] = CStringGetTextDatum(unpack_sql_state(item->sqlstate));
-		values[8][i] = CStringGetTextDatum(item->message);
-		values[9][i] = text_or_null(item->column, &nulls[9][i]);
-		values[10][i] = BoolGetDatum(item->raw_cut);
-		values[11][i] = BoolGetDatum(item->stored);
-	}
+		set_columns(&rejects->items[first + i], values, nulls, i);
 	memset(argument_nulls, ' ', sizeof(argument_nulls));
 	arguments[0] = Int32GetDatum(rejects->source_id);
 	arguments[1] = Int64GetDatum(rejects->load_id);
@@ -295,13 +372,14 @@ insert_slice(LhRejects *rejects, int first, int count)
 	lh_catalog_begin(&catalog);
 	lh_catalog_run("INSERT INTO lakehouse.reject (source_id, load_id, file_id, line, byte_offset, topic,"
 				   " \"partition\", \"offset\", raw, stage, sqlstate, message, column_name,"
-				   " raw_cut, state)"
+				   " raw_cut, key, headers, timestamp_ms, timestamp_type, state)"
 				   " SELECT $1, $2, $3, line, byte_offset, topic, part, off, raw, stage, sqlstate, message, column_name,"
-				   " raw_cut, CASE WHEN stored THEN 'stored' ELSE $16 END FROM ROWS FROM (pg_catalog.unnest($4), pg_catalog.unnest($5),"
+				   " raw_cut, key, headers::pg_catalog.jsonb, ms, type, CASE WHEN stored THEN 'stored' ELSE $20 END FROM ROWS FROM (pg_catalog.unnest($4), pg_catalog.unnest($5),"
 				   " pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9),"
 				   " pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13),"
-				   " pg_catalog.unnest($14), pg_catalog.unnest($15)) r (line, byte_offset, topic, part, off, raw, stage,"
-				   " sqlstate, message, column_name, raw_cut, stored)",
+				   " pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16), pg_catalog.unnest($17),"
+				   " pg_catalog.unnest($18), pg_catalog.unnest($19)) r (line, byte_offset, topic, part, off, raw, stage,"
+				   " sqlstate, message, column_name, raw_cut, stored, key, headers, ms, type)",
 				   4 + REJECT_COLUMNS, types, arguments, argument_nulls);
 	lh_catalog_end(&catalog);
 	MemoryContextSwitchTo(oldcontext);

@@ -5,7 +5,8 @@
  *
  * A reject holds the bytes of its record, and its load the header of the file.
  * Each record is given to the reader of the format as a file of its own, so that
- * a broken one cannot take others with it.
+ * a broken one cannot take others with it.  A message of Kafka is kept whole:
+ * kafka_replay.c.
  *
  * Invariant: a row and the mark "resolved" of its reject are written by one
  * transaction, under the lock of the source, and a resolved reject is never read
@@ -31,6 +32,7 @@
 #include "bronze/file_metadata.h"
 #include "bronze/file_schema.h"
 #include "bronze/ingest.h"
+#include "bronze/kafka_replay.h"
 #include "bronze/writer.h"
 #include "catalog/catalog_access.h"
 #include "delta/load.h"
@@ -46,17 +48,19 @@ typedef struct Candidate
 	int64		reject_id;
 	int64		load_id;		/* during which it was rejected */
 	bool		cut;			/* its record is not complete */
+	bool		bare;			/* of Kafka, without what belongs to its value */
 } Candidate;
 
 typedef struct Replay
 {
 	const LhSource *source;
+	LhFileSchema *schema;		/* NULL = messages that are not decoded */
+	LhKafkaReplay *kafka;		/* or NULL: what follows is of files */
 	const LhReaderRoutine *routine;
 	Jsonb	   *reader_options;
 	LhWriter   *writer;
 	bool	   *fillable;
 	LhFileMetadata *metadata;
-	LhFileSchema *schema;
 	int			fd;				/* memory that stands for a file */
 	MemoryContext record_context;
 
@@ -74,7 +78,8 @@ typedef struct Replay
 
 	int64		replayed;
 	int64		still_rejected;
-	int64		refused;
+	int64		cut;			/* refused, because the record is not complete */
+	int64		bare;			/* ... because it is nothing but a value */
 	int64		loads;
 } Replay;
 
@@ -84,7 +89,7 @@ static int	find_candidates(const LhSource *source, ArrayType *ids, Datum load_id
 static void replay_load(Replay *replay, const Candidate *candidates, int count);
 static bool replay_record(Replay *replay, int64 reject_id);
 static void keep_rejected(int64 reject_id, const LhFirstReject *reason);
-static void mark_resolved(const Replay *replay, const int64 *ids, int count);
+static Datum mark_resolved(const Replay *replay, const int64 *ids, int count);
 
 PG_FUNCTION_INFO_V1(lakehouse_replay_rejects);
 
@@ -122,6 +127,49 @@ open_memory(Replay *replay)
 }
 
 /*
+ * open_format makes ready what reads records of files.
+ */
+static void
+open_format(Replay *replay)
+{
+	TupleDesc	tupdesc = lh_writer_tupdesc(replay->writer);
+	Jsonb	   *options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(replay->source->options)));
+
+	open_memory(replay);
+	replay->routine = lh_reader_find(replay->source->format);
+	replay->reader_options = lh_file_reader_options(options);
+	replay->fillable = palloc(sizeof(bool) * tupdesc->natts);
+	memcpy(replay->fillable, lh_writer_fillable(replay->writer), sizeof(bool) * tupdesc->natts);
+	replay->metadata = lh_file_metadata_parse(options, tupdesc, replay->fillable);
+	replay->schema = lh_file_schema_parse(options, tupdesc, replay->fillable);
+}
+
+/*
+ * warn_of_refused says which rejects no replay will ever take.
+ */
+static void
+warn_of_refused(const Replay *replay)
+{
+	bool		is_kafka = replay->source->is_kafka;
+
+	if (replay->cut > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg(INT64_FORMAT " rejects of source \"%s\" cannot be replayed",
+						replay->cut, replay->source->name),
+				 errdetail("Only the beginning of their records was kept (raw_cut in lakehouse.reject_status)."),
+				 is_kafka ? errhint("Read them from the cluster, as long as it has them, by another source with the option \"starting_offsets\".")
+				 : errhint("Correct the records and let them come in a new file.")));
+	if (replay->bare > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg(INT64_FORMAT " rejects of source \"%s\" cannot be replayed",
+						replay->bare, replay->source->name),
+				 errdetail("They were stored by a version of lakehouse that kept the value of a message without its key, headers and timestamp (timestamp_type is null in lakehouse.reject_status)."),
+				 errhint("Read them from the cluster, as long as it has them, by another source with the option \"starting_offsets\", or insert their values by hand.")));
+}
+
+/*
  * lakehouse.replay_rejects(source, reject_ids, load_id, max_records)
  */
 Datum
@@ -132,7 +180,6 @@ lakehouse_replay_rejects(PG_FUNCTION_ARGS)
 	int64		limit = PG_ARGISNULL(3) ? PG_INT64_MAX : PG_GETARG_INT64(3);
 	Candidate  *candidates;
 	LhIdentity	identity;
-	Jsonb	   *options;
 	TupleDesc	tupdesc;
 	Datum		values[4];
 	bool		nulls[4] = {false};
@@ -150,39 +197,30 @@ lakehouse_replay_rejects(PG_FUNCTION_ARGS)
 
 	if (count > 0)
 	{
-		open_memory(&replay);
 		replay.record_context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse replayed record",
 													  ALLOCSET_DEFAULT_SIZES);
 		lh_identity_role(&identity, replay.source->owner, OWNER_PATH);
-		options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(replay.source->options)));
-		replay.routine = lh_reader_find(replay.source->format);
-		replay.reader_options = lh_file_reader_options(options);
 		replay.writer = lh_writer_open(replay.source->target, replay.source->source_id, false);
 		lh_writer_set_reject_use(replay.writer, LH_REJECT_FORGET);
-		replay.fillable = palloc(sizeof(bool) * lh_writer_tupdesc(replay.writer)->natts);
-		memcpy(replay.fillable, lh_writer_fillable(replay.writer),
-			   sizeof(bool) * lh_writer_tupdesc(replay.writer)->natts);
-		replay.metadata = lh_file_metadata_parse(options, lh_writer_tupdesc(replay.writer), replay.fillable);
-		replay.schema = lh_file_schema_parse(options, lh_writer_tupdesc(replay.writer), replay.fillable);
+		if (replay.source->is_kafka)
+			replay.kafka = lh_kafka_replay_open(replay.source, replay.writer, &replay.schema);
+		else
+			open_format(&replay);
 		for (int first = 0, last; first < count; first = last)
 		{
-			for (last = first + 1; last < count && candidates[last].load_id == candidates[first].load_id;)
+			/* messages of all loads become one: nothing of a load matters to them */
+			for (last = first + 1; last < count && (replay.kafka != NULL ||
+													candidates[last].load_id == candidates[first].load_id);)
 				last++;
 			replay_load(&replay, &candidates[first], last - first);
 		}
 		lh_writer_close(replay.writer);
 		lh_identity_restore(&identity);
 	}
-	if (replay.refused > 0)
-		ereport(WARNING,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg(INT64_FORMAT " rejects of source \"%s\" cannot be replayed",
-						replay.refused, replay.source->name),
-				 errdetail("Only the beginning of their records was kept (raw_cut in lakehouse.reject_status)."),
-				 errhint("Correct the records and let them come in a new file.")));
+	warn_of_refused(&replay);
 	values[0] = Int64GetDatum(replay.replayed);
 	values[1] = Int64GetDatum(replay.still_rejected);
-	values[2] = Int64GetDatum(replay.refused);
+	values[2] = Int64GetDatum(replay.cut + replay.bare);
 	values[3] = Int64GetDatum(replay.loads);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(tupdesc), values, nulls)));
 }
@@ -200,12 +238,6 @@ find_source(const char *name)
 	(void) lh_catalog_lock(LH_LOCK_SOURCE, source->source_id, true);
 	/* a change that came before the lock counts */
 	source = lh_source_get(source->source_id);
-	if (source->is_kafka)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("cannot replay rejects of source \"%s\"", name),
-				 errdetail("The reject of a Kafka record holds its value, but neither its key nor its headers and timestamp."),
-				 errhint("Insert the values by hand from lakehouse.reject_status.")));
 	if (get_rel_name(source->target) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -223,10 +255,10 @@ static int
 find_candidates(const LhSource *source, ArrayType *ids, Datum load_id, bool any_load,
 				int64 limit, Candidate **candidates)
 {
-	static const Oid types[] = {INT4OID, INT8ARRAYOID, INT8OID, INT8OID};
+	static const Oid types[] = {INT4OID, INT8ARRAYOID, INT8OID, INT8OID, BOOLOID};
 	MemoryContext context = CurrentMemoryContext;
-	Datum		values[4];
-	char		nulls[5] = "    ";
+	Datum		values[5];
+	char		nulls[6] = "     ";
 	LhCatalog	catalog;
 	int			count;
 
@@ -236,24 +268,28 @@ find_candidates(const LhSource *source, ArrayType *ids, Datum load_id, bool any_
 	values[2] = load_id;
 	nulls[2] = any_load ? 'n' : ' ';
 	values[3] = Int64GetDatum(limit);
+	values[4] = BoolGetDatum(source->is_kafka);
 	lh_catalog_begin(&catalog);
 	/* those never tried come first, so that a limit lets each have its turn */
-	count = (int) lh_catalog_run("SELECT c.reject_id, c.load_id, c.cut::pg_catalog.int4 FROM ("
-								 "SELECT reject_id, load_id, raw_cut OR raw IS NULL AS cut"
+	count = (int) lh_catalog_run("SELECT c.reject_id, c.load_id, c.cut::pg_catalog.int4, c.bare::pg_catalog.int4 FROM ("
+								 "SELECT reject_id, load_id, raw_cut OR (raw IS NULL AND NOT $5) AS cut,"
+								 "    $5 AND timestamp_type IS NULL AS bare"
 								 " FROM lakehouse.reject"
-								 " WHERE source_id OPERATOR(pg_catalog.=) $1 AND file_id IS NOT NULL"
+								 " WHERE source_id OPERATOR(pg_catalog.=) $1"
+								 "   AND CASE WHEN $5 THEN topic IS NOT NULL ELSE file_id IS NOT NULL END"
 								 "   AND (state OPERATOR(pg_catalog.=) 'open'"
 								 "        OR ($2 IS NOT NULL AND state OPERATOR(pg_catalog.=) 'dropped'))"
 								 "   AND ($2 IS NULL OR reject_id OPERATOR(pg_catalog.=) ANY ($2))"
 								 "   AND ($3 IS NULL OR load_id OPERATOR(pg_catalog.=) $3)"
-								 " ORDER BY raw_cut, replayed_at NULLS FIRST, load_id, reject_id LIMIT $4) c"
-								 " ORDER BY c.load_id, c.reject_id", 4, types, values, nulls);
+								 " ORDER BY raw_cut, $5 AND timestamp_type IS NULL, replayed_at NULLS FIRST, load_id, reject_id LIMIT $4) c"
+								 " ORDER BY c.load_id, c.reject_id", 5, types, values, nulls);
 	*candidates = MemoryContextAllocHuge(context, sizeof(Candidate) * Max(count, 1));
 	for (int i = 0; i < count; i++)
 	{
 		(*candidates)[i].reject_id = lh_catalog_int64(i, 1, 0);
 		(*candidates)[i].load_id = lh_catalog_int64(i, 2, 0);
 		(*candidates)[i].cut = lh_catalog_int64(i, 3, 0) != 0;
+		(*candidates)[i].bare = lh_catalog_int64(i, 4, 0) != 0;
 	}
 	lh_catalog_end(&catalog);
 	MemoryContextSwitchTo(context);
@@ -290,35 +326,63 @@ read_load(Replay *replay, int64 reject_id)
 }
 
 /*
- * replay_load tries rejects of one load.  What can be stored now becomes a load
- * of the same file.
+ * count_in_ledger moves resolved records from the rejects of their file, or of
+ * their partitions, to its rows.
+ */
+static void
+count_in_ledger(const Replay *replay, Datum reject_ids, int count)
+{
+	static const Oid types[] = {INT8OID, INT8OID, INT8OID};
+	Datum		values[] = {Int64GetDatum(replay->file_id), Int64GetDatum(replay->load.rows), Int64GetDatum(count)};
+	LhCatalog	catalog;
+
+	if (replay->kafka != NULL)
+	{
+		lh_kafka_replay_count(replay->source->source_id, reject_ids);
+		return;
+	}
+	lh_catalog_begin(&catalog);
+	lh_catalog_run("UPDATE lakehouse.file SET rows = rows OPERATOR(pg_catalog.+) $2,"
+				   "  rejected = rejected OPERATOR(pg_catalog.-) $3"
+				   " WHERE file_id OPERATOR(pg_catalog.=) $1", 3, types, values, NULL);
+	lh_catalog_end(&catalog);
+}
+
+/*
+ * replay_load tries rejects of one load, or any messages.  What can be stored now
+ * becomes a load of the same file, or of the source.
  */
 static void
 replay_load(Replay *replay, const Candidate *candidates, int count)
 {
-	static const Oid types[] = {INT8OID, INT8OID, INT8OID};
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse replayed load",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext oldcontext = MemoryContextSwitchTo(context);
 	int64	   *resolved = palloc_extended(sizeof(int64) * count, MCXT_ALLOC_HUGE);
 	int			resolved_count = 0;
-	Datum		values[3];
-	LhCatalog	catalog;
+	Datum		reject_ids;
 
-	read_load(replay, candidates[0].reject_id);
-	lh_file_metadata_begin(replay->metadata, &replay->facts);
+	if (replay->kafka == NULL)
+	{
+		read_load(replay, candidates[0].reject_id);
+		lh_file_metadata_begin(replay->metadata, &replay->facts);
+	}
 	replay->load = (LhLoad)
 	{
-		.load_id = lh_load_reserve(), .relation = replay->source->target, .kind = LH_LOAD_FILE,
+		.load_id = lh_load_reserve(), .relation = replay->source->target,
+			.kind = replay->kafka ? LH_LOAD_KAFKA : LH_LOAD_FILE,
 			.source_id = replay->source->source_id, .file_id = replay->file_id,
 			.first_position = -1, .last_position = -1, .started = GetCurrentTimestamp()
 	};
-	lh_file_schema_begin_load(replay->schema, replay->writer);
+	if (replay->schema != NULL)
+		lh_file_schema_begin_load(replay->schema, replay->writer);
 	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (candidates[i].cut)
-			replay->refused++;
+			replay->cut++;
+		else if (candidates[i].bare)
+			replay->bare++;
 		else if (replay_record(replay, candidates[i].reject_id))
 			resolved[resolved_count++] = candidates[i].reject_id;
 	}
@@ -326,17 +390,12 @@ replay_load(Replay *replay, const Candidate *candidates, int count)
 	LH_FAULT("replay-stored");
 	if (resolved_count > 0)
 	{
-		mark_resolved(replay, resolved, resolved_count);
-		values[0] = Int64GetDatum(replay->file_id);
-		values[1] = Int64GetDatum(replay->load.rows);
-		values[2] = Int64GetDatum(resolved_count);
-		lh_catalog_begin(&catalog);
-		lh_catalog_run("UPDATE lakehouse.file SET rows = rows OPERATOR(pg_catalog.+) $2,"
-					   "  rejected = rejected OPERATOR(pg_catalog.-) $3"
-					   " WHERE file_id OPERATOR(pg_catalog.=) $1", 3, types, values, NULL);
-		lh_catalog_end(&catalog);
+		reject_ids = mark_resolved(replay, resolved, resolved_count);
+		LH_FAULT("replay-marked");
+		count_in_ledger(replay, reject_ids, resolved_count);
 		lh_load_record(&replay->load);
-		lh_file_schema_end_load(replay->schema, replay->load.load_id);
+		if (replay->schema != NULL)
+			lh_file_schema_end_load(replay->schema, replay->load.load_id);
 		LH_FAULT("replay-recorded");
 		replay->replayed += resolved_count;
 		replay->loads++;
@@ -431,6 +490,21 @@ open_record(Replay *replay)
 }
 
 /*
+ * file_record makes the record that the reader found ready for the writer.
+ */
+static const LhRecords *
+file_record(Replay *replay, LhReader *reader)
+{
+	replay->outer.count = 1;
+	replay->outer.reader = replay;
+	replay->outer.fill = fill_one;
+	replay->outer.place = place_of_reject;
+	lh_writer_set_may_raise(replay->writer, replay->routine->may_raise(reader) ||
+							lh_file_schema_rescues(replay->schema));
+	return lh_file_metadata_wrap(replay->metadata, lh_file_schema_wrap(replay->schema, &replay->outer));
+}
+
+/*
  * replay_record stores one record, or enters why that is still not possible;
  * true if it is resolved.
  */
@@ -438,22 +512,25 @@ static bool
 replay_record(Replay *replay, int64 reject_id)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(replay->record_context);
-	LhReader   *reader;
+	LhReader   *reader = NULL;
+	const LhRecords *records;
+	int64		bytes;
 	LhWriteCounts counts;
 
-	read_record(replay, reject_id);
-	reader = open_record(replay);
-	replay->outer.count = 1;
-	replay->outer.reader = replay;
-	replay->outer.fill = fill_one;
-	replay->outer.place = place_of_reject;
-	lh_writer_set_may_raise(replay->writer, replay->routine->may_raise(reader) ||
-							lh_file_schema_rescues(replay->schema));
+	if (replay->kafka != NULL)
+		records = lh_kafka_replay_read(replay->kafka, reject_id, &bytes);
+	else
+	{
+		read_record(replay, reject_id);
+		reader = open_record(replay);
+		records = file_record(replay, reader);
+		bytes = replay->place.raw_length;
+	}
 	lh_writer_begin_load(replay->writer, replay->load.load_id, replay->file_id);
-	lh_writer_write(replay->writer, lh_file_metadata_wrap(replay->metadata,
-										  lh_file_schema_wrap(replay->schema, &replay->outer)));
+	lh_writer_write(replay->writer, records);
 	counts = lh_writer_counts(replay->writer);
-	replay->routine->close(reader);
+	if (reader != NULL)
+		replay->routine->close(reader);
 	if (counts.rejected > 0)
 	{
 		keep_rejected(reject_id, lh_writer_first_reject(replay->writer));
@@ -463,7 +540,7 @@ replay_record(Replay *replay, int64 reject_id)
 	{
 		replay->load.rows += counts.rows;
 		replay->load.rescued += counts.rescued;
-		replay->load.bytes += replay->place.raw_length;
+		replay->load.bytes += bytes;
 	}
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(replay->record_context);
@@ -492,10 +569,10 @@ keep_rejected(int64 reject_id, const LhFirstReject *reason)
 }
 
 /*
- * mark_resolved raises if another transaction, which this one does not see, has
+ * mark_resolved returns the numbers of the rejects as an array; raises if another transaction, which this one does not see, has
  * resolved one of them.
  */
-static void
+static Datum
 mark_resolved(const Replay *replay, const int64 *ids, int count)
 {
 	static const Oid types[] = {INT8ARRAYOID, INT8OID};
@@ -519,4 +596,5 @@ mark_resolved(const Replay *replay, const int64 *ids, int count)
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("rejects of source \"%s\" were resolved by another transaction", replay->source->name),
 				 errhint("Run lakehouse.replay_rejects again.")));
+	return values[0];
 }

@@ -27,6 +27,14 @@ typedef enum LhKafkaEvent
 	LH_KAFKA_FAILURE			/* the partition cannot be read: see error */
 } LhKafkaEvent;
 
+/* One header of a message that is to be sent, or was kept. */
+typedef struct LhKafkaHeader
+{
+	const char *name;
+	const char *value;			/* NULL = has none */
+	Size		length;
+} LhKafkaHeader;
+
 /* One thing that happened in a partition. */
 typedef struct LhKafkaMessage
 {
@@ -40,7 +48,10 @@ typedef struct LhKafkaMessage
 	const char *value;			/* NULL = no value (a tombstone) */
 	Size		key_length;
 	Size		value_length;
-	void	   *handle;			/* owns the bytes until lh_kafka_release */
+	void	   *handle;			/* owns the bytes until lh_kafka_release; NULL = a
+								 * message that was kept, whose headers follow */
+	const LhKafkaHeader *headers;
+	int			header_count;
 } LhKafkaMessage;
 
 /* One partition in a question for offsets. */

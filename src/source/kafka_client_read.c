@@ -276,6 +276,8 @@ lh_kafka_headers(const LhKafkaMessage *message)
 {
 	rd_kafka_headers_t *headers;
 
+	if (message->handle == NULL)
+		return message->header_count;
 	if (rd_kafka_message_headers(message->handle, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR)
 		return 0;
 	return (int) rd_kafka_header_cnt(headers);
@@ -289,6 +291,13 @@ lh_kafka_header(const LhKafkaMessage *message, int i, const char **name,
 	const void *bytes;
 	size_t		size;
 
+	if (message->handle == NULL)
+	{
+		*name = message->headers[i].name;
+		*value = message->headers[i].value;
+		*length = message->headers[i].length;
+		return true;
+	}
 	if (rd_kafka_message_headers(message->handle, &headers) != RD_KAFKA_RESP_ERR_NO_ERROR ||
 		rd_kafka_header_get_all(headers, i, name, &bytes, &size) != RD_KAFKA_RESP_ERR_NO_ERROR)
 		return false;

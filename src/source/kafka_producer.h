@@ -10,13 +10,6 @@
 
 #include "source/kafka_client.h"
 
-typedef struct LhKafkaHeader
-{
-	const char *name;
-	const char *value;			/* NULL = none */
-	Size		length;
-} LhKafkaHeader;
-
 typedef struct LhKafkaOutgoing
 {
 	const char *topic;

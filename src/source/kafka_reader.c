@@ -10,11 +10,9 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
-#include "common/base64.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -23,6 +21,7 @@
 #include "delta/load.h"
 #include "guc.h"
 #include "source/decoder.h"
+#include "source/kafka_headers.h"
 #include "source/kafka_reader.h"
 
 /* The parts of a message. */
@@ -447,62 +446,17 @@ fill_timestamp_type(Column *column, int type, Datum *value, bool *isnull)
 	return true;
 }
 
-/*
- * append_header appends one header: its value as text if it is text, in base64
- * under another name if it is not.
- */
-static bool
-append_header(StringInfo text, const char *name, const char *value, Size length, LhError *error)
-{
-	if (pg_encoding_verifymbstr(PG_UTF8, name, strlen(name)) < strlen(name))
-		return lh_error_set(error, ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
-							"name of a header of the message is not UTF-8");
-	appendStringInfoString(text, "{\"key\": ");
-	escape_json(text, name);
-	if (value == NULL)
-		appendStringInfoString(text, ", \"value\": null}");
-	else if (pg_encoding_verifymbstr(PG_UTF8, value, (int) length) == length)
-	{
-		char	   *copy = pnstrdup(value, length);
-
-		appendStringInfoString(text, ", \"value\": ");
-		escape_json(text, copy);
-		appendStringInfoChar(text, '}');
-	}
-	else
-	{
-		int			size = pg_b64_enc_len((int) length);
-		char	   *base64 = palloc(size + 1);
-
-		size = pg_b64_encode((const void *) value, (int) length, base64, size);
-		appendStringInfo(text, ", \"value_base64\": \"%.*s\"}", size, base64);
-	}
-	return true;
-}
-
 static bool
 fill_headers(LhKafkaReader *reader, Column *column, const LhKafkaMessage *message,
 			 Datum *value, bool *isnull, LhError *error)
 {
-	int			count = lh_kafka_headers(message);
-	const char *name;
-	const char *bytes;
-	Size		length;
-
-	*isnull = count == 0;
+	*isnull = lh_kafka_headers(message) == 0;
 	*value = (Datum) 0;
-	if (count == 0)
+	if (*isnull)
 		return true;
 	resetStringInfo(&reader->text);
-	appendStringInfoChar(&reader->text, '[');
-	for (int i = 0; i < count && lh_kafka_header(message, i, &name, &bytes, &length); i++)
-	{
-		if (i > 0)
-			appendStringInfoString(&reader->text, ", ");
-		if (!append_header(&reader->text, name, bytes, length, error))
-			return false;
-	}
-	appendStringInfoChar(&reader->text, ']');
+	if (!lh_kafka_headers_write(message, &reader->text, error))
+		return false;
 	return fill_text(column, reader->text.data, reader->text.len, value, error);
 }
 
@@ -601,4 +555,5 @@ place_record(void *arg, int i, LhPlace *place)
 	place->offset = message->offset;
 	place->raw = message->value;
 	place->raw_length = message->value_length;
+	place->message = message;
 }

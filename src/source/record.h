@@ -15,6 +15,8 @@
 
 #include "error.h"
 
+struct LhKafkaMessage;
+
 /* Where a record came from and what it looked like: becomes a reject row. */
 typedef struct LhPlace
 {
@@ -26,6 +28,7 @@ typedef struct LhPlace
 	const char *raw;			/* the record as it stood */
 	Size		raw_length;
 	bool		cut;			/* raw is only its beginning */
+	const struct LhKafkaMessage *message;	/* Kafka: what raw is the value of; or NULL */
 } LhPlace;
 
 typedef struct LhRecords

@@ -1,7 +1,7 @@
 -- Rules of bad records: options of a source, and who may replay what.
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(22);
+SELECT plan(24);
 SET LOCAL client_min_messages = error;
 SET LOCAL statement_timeout = '60s';
 
@@ -66,12 +66,22 @@ SELECT results_eq($$ SELECT id, name FROM lh_reject.t ORDER BY id $$, $$ VALUES 
 DROP TABLE lh_reject.t;
 SELECT throws_ok($$ SELECT lakehouse.replay_rejects('lh_reject') $$, '55000', NULL, 'not without a target');
 
--- a Kafka source: what a reject keeps is not the whole record
+-- a Kafka source: a member of pg_monitor sees that there is a message, its owner what it is
 RESET ROLE;
 CREATE TABLE lh_reject.k (value text);
 INSERT INTO lakehouse.source (name, owner, server, kind, target, topics, home)
 VALUES ('lh_reject_k', current_user::regrole, 'lh_reject_kafka', 'kafka', 'lh_reject.k', '{a}', 'here');
-SELECT throws_ok($$ SELECT lakehouse.replay_rejects('lh_reject_k') $$, '0A000', NULL, 'rejects of Kafka cannot be replayed');
+INSERT INTO lakehouse.reject (source_id, load_id, topic, "partition", "offset", raw, key, headers, timestamp_ms, timestamp_type, stage, sqlstate, message)
+SELECT source_id, 0, 'a', 0, 1, 'v', 'k', '[{"key": "n", "value": "1"}]', 0, 0, 'convert', '22P02', 'm' FROM lakehouse.source WHERE name = 'lh_reject_k';
+SELECT results_eq($$ SELECT raw, key, headers, message FROM lakehouse.reject_status WHERE source = 'lh_reject_k' $$,
+                  $$ VALUES ('v'::bytea, 'k'::bytea, '[{"key": "n", "value": "1"}]'::jsonb, 'm') $$, 'the owner sees a message');
+CREATE ROLE lh_reject_watcher IN ROLE pg_monitor;
+SELECT lakehouse.grant_use('lh_reject_watcher');
+SET ROLE lh_reject_watcher;
+SELECT results_eq($$ SELECT raw, key, headers, message, "offset" FROM lakehouse.reject_status WHERE source = 'lh_reject_k' $$,
+                  $$ VALUES (NULL::bytea, NULL::bytea, NULL::jsonb, NULL::text, 1::bigint) $$, 'who watches sees its place');
+SELECT throws_ok($$ SELECT lakehouse.replay_rejects('lh_reject_k') $$, '42501', NULL, 'and does not replay it');
+RESET ROLE;
 
 SELECT pg_temp.shell(format('rm -r %s', current_setting('test.dir')));
 SELECT * FROM finish();

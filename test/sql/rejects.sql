@@ -41,11 +41,28 @@ ALTER TABLE rej.prices DROP COLUMN price;
 SELECT * FROM lakehouse.replay_rejects('rej');
 SELECT count(*) FROM lakehouse.load_progress;
 
--- Kafka
+-- Kafka: messages as a load keeps them, and one as a former version did
 CREATE SERVER rej_kafka FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '127.0.0.1:1');
+CREATE TABLE rej.message (key bytea, value jsonb, "offset" bigint, headers jsonb, _load_id bigint NOT NULL DEFAULT lakehouse.current_load('rej.message'));
 INSERT INTO lakehouse.source (name, owner, server, kind, target, topics, home)
-VALUES ('rej_kafka', current_user::regrole, 'rej_kafka', 'kafka', 'rej.prices', '{a}', 'here');
+VALUES ('rej_kafka', current_user::regrole, 'rej_kafka', 'kafka', 'rej.message', '{a}', 'here');
+INSERT INTO lakehouse.reject (source_id, load_id, topic, "partition", "offset", raw, raw_cut, key, headers, timestamp_ms, timestamp_type, stage, sqlstate, message)
+SELECT source_id, 0, 'a', 0, m.* FROM lakehouse.source, (VALUES
+	(1, '{"x": 1}'::bytea, false, '\xff'::bytea, '[{"key": "n", "value": "1"}, {"key": "n", "value": null}, {"key": "m", "value_base64": "/w=="}]'::jsonb, 0, 0, 'convert', '22021', 'a key'),
+	(2, NULL, false, '', NULL, 0, 0, 'store', '23502', 'a tombstone'),
+	(3, '{"x": ', false, NULL, NULL, 0, 0, 'convert', '22P02', 'a value'),
+	(4, '{"x": ', true, NULL, NULL, 0, 0, 'convert', '54000', 'too long'),
+	(5, '{"x": 5}', false, NULL, NULL, NULL, NULL, 'convert', '22021', 'of a former version')) m WHERE name = 'rej_kafka';
+SELECT "offset", raw, key, headers, timestamp_ms, timestamp_type, raw_cut, message FROM lakehouse.reject_status WHERE source = 'rej_kafka' ORDER BY "offset";
 SELECT * FROM lakehouse.replay_rejects('rej_kafka');
+SELECT key, value, "offset", headers, _load_id IS NOT NULL AS loaded FROM rej.message ORDER BY "offset";
+SELECT "offset", state, sqlstate, message, replayed_load IS NOT NULL AS stored FROM lakehouse.reject_status WHERE source = 'rej_kafka' ORDER BY "offset";
+SELECT l.kind, l.offsets, l.rows, l.rejected, l.bytes FROM lakehouse.load_status l WHERE source = 'rej_kafka';
+SELECT * FROM lakehouse.replay_rejects('rej_kafka', max_records => 1);
+-- the table has no place for the value any more
+ALTER TABLE rej.message DROP value;
+SELECT * FROM lakehouse.replay_rejects('rej_kafka');
+DELETE FROM lakehouse.reject WHERE topic = 'a';
 DELETE FROM lakehouse.source WHERE name = 'rej_kafka';
 
 SELECT lakehouse.drop_source('rej');

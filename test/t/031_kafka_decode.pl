@@ -1,5 +1,6 @@
 # Kafka messages whose value is JSON, decoded straight into typed columns: what
-# goes where, tombstones, rejects as raw bytes, rescued data, refused options.
+# goes where, tombstones, rejects as raw bytes, rescued data, refused options; and
+# rejects that come back after a fix, as if they had been read only then.
 use strict;
 use warnings;
 
@@ -9,7 +10,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $node = lakehouse_node('kafka_decode');
-my $broker = start_broker('typed:2,names:1,rescue:1,same:1');
+my $broker = start_broker('typed:2,names:1,rescue:1,same:1,kept:2,fixed:1,live:2');
 
 $node->safe_psql('postgres', <<"END");
 CREATE SERVER events FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '$broker->{servers}');
@@ -157,6 +158,115 @@ same_multiset(
 	'SELECT id, name, amount, "offset" FROM bronze.same',
 	'SELECT (v).id, (v).name, (v).amount, "offset" FROM (SELECT lakehouse.from_json(value, NULL::bronze.shape) v, "offset" FROM bronze.raw OFFSET 0) r',
 	'decoding at once gives what from_json gives later');
+
+# ------------------------------------------- replay: what a table could not take
+# What comes back is compared with what a second source reads from the same topic
+# into a table that was right from the start.
+my $every_part = '"key" %s, value %s, topic text, "partition" integer, "offset" bigint, "timestamp" %s, timestamp_type integer, headers %s';
+produce(
+	'{"topic": "kept", "partition": 0, "key_hex": "ff00fe", "value": "key is no text", "timestamp": 1400000000000,'
+	  . ' "headers": [{"key": "h", "value": "1"}, {"key": "h", "value": null}, {"key": "h", "value": ""}, {"key": "h", "value_hex": "ff00"}, {"key": "", "value": "\u00e4\""}]}',
+	'{"topic": "kept", "partition": 1, "key": null, "value": null, "timestamp": 1400000000001, "headers": [{"key": "h", "value": "1"}]}',
+	'{"topic": "kept", "partition": 0, "key": "", "value": null, "timestamp": 1400000000002}',
+	'{"topic": "kept", "partition": 0, "key": "late", "value": "", "timestamp": 9400000000000000}',
+	'{"topic": "kept", "partition": 1, "key": "early", "value": "text", "timestamp": -86400000}',
+	'{"topic": "kept", "partition": 0, "key": "good", "value": "text", "timestamp": 1400000000003}',
+	'{"topic": "kept", "partition": 1, "key": "nul", "value_hex": "610062", "timestamp": 1400000000004}',
+	qq({"topic": "kept", "partition": 1, "key": "name", "value": "text", "timestamp": 1400000000005, "headers": [{"key": "\xff", "value": "\xfe"}]}));
+make_source('kept', 'kept', sprintf($every_part, 'text', 'text NOT NULL', 'timestamptz', 'jsonb'), '{}');
+is(run('kept'), '2|6', 'messages that the table does not take');
+my $positions = q{SELECT string_agg(topic || partition || ':' || position, ' ' ORDER BY partition) FROM lakehouse.kafka_status WHERE source = 'kept'};
+is($node->safe_psql('postgres', $positions), 'kept0:4 kept1:4', 'are read');
+same_multiset(
+	$node,
+	q{SELECT "partition", "offset", key, raw, headers, timestamp_ms, timestamp_type, sqlstate FROM lakehouse.reject_status WHERE source = 'kept'},
+	q{VALUES (0, 0::bigint, '\xff00fe'::bytea, 'key is no text'::bytea,
+		U&'[{"key": "h", "value": "1"}, {"key": "h", "value": null}, {"key": "h", "value": ""}, {"key": "h", "value_base64": "/wA="}, {"key": "", "value": "\00e4\\\\""}]'::jsonb,
+		1400000000000, 0, '22021'),
+	(1, 0, NULL, NULL, '[{"key": "h", "value": "1"}]', 1400000000001, 0, '23502'),
+	(0, 1, '', NULL, NULL, 1400000000002, 0, '23502'), (0, 2, 'late', '', NULL, 9400000000000000, 0, '22008'),
+	(1, 2, 'nul', '\x610062', NULL, 1400000000004, 0, '22021'),
+	(1, 3, 'name', 'text', '[{"key_base64": "/w==", "value_base64": "/g=="}]', 1400000000005, 0, '22021')},
+	'a reject holds all of its message, null apart from empty');
+
+sub replay
+{
+	my ($name) = @_;
+	return $node->safe_psql('postgres', "SELECT * FROM lakehouse.replay_rejects('$name')");
+}
+
+# who may see and do what
+$node->safe_psql('postgres', q{CREATE ROLE watcher IN ROLE pg_monitor; SELECT lakehouse.grant_use('watcher')});
+is($node->safe_psql('postgres', q{SET ROLE watcher; SELECT count(*), count(key), count(raw), count(headers), count(message) FROM lakehouse.reject_status WHERE source = 'kept'}),
+	'6|0|0|0|0', 'who may watch sees none of the content');
+like(($node->psql('postgres', q{\set VERBOSITY verbose
+	SET ROLE watcher; SELECT lakehouse.replay_rejects('kept')}))[2], qr/ERROR:  42501: /, 'and cannot replay');
+
+is(replay('kept'), '0|6|0|0', 'without a fix all stay');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM lakehouse.reject_status WHERE source = 'kept' AND state = 'open' AND replayed_at IS NOT NULL}),
+	'6', 'and tell that they were tried');
+$node->safe_psql('postgres', 'ALTER TABLE bronze.kept ALTER value DROP NOT NULL, ALTER "key" TYPE bytea USING convert_to("key", $$UTF8$$)');
+is(replay('kept'), '3|3|0|1', 'those that the new table takes are resolved');
+is($node->safe_psql('postgres', q{SELECT string_agg(sqlstate || coalesce(' ' || column_name, ''), ', ' ORDER BY timestamp_ms) FROM lakehouse.reject_status WHERE source = 'kept' AND state = 'open'}),
+	'22021 value, 22021 headers, 22008 timestamp', 'the others stay, with their reasons');
+$node->safe_psql('postgres', 'ALTER TABLE bronze.kept ALTER value TYPE bytea USING convert_to(value, $$UTF8$$), DROP headers,'
+	  . ' ALTER "timestamp" TYPE bigint USING extract(epoch FROM "timestamp") * 1000');
+is(replay('kept'), '3|0|0|1', 'until the table takes any message');
+make_source('oracle', 'kept', sprintf($every_part, 'bytea', 'bytea', 'bigint', 'jsonb') =~ s/, headers jsonb//r, '{}');
+is(run('oracle'), '8|0', 'a table that takes every message');
+my $all_parts = '"key", value, topic, "partition", "offset", "timestamp", timestamp_type';
+same_multiset($node, "SELECT $all_parts FROM bronze.kept", "SELECT $all_parts FROM bronze.oracle", 'holds the same as the one that was mended');
+is($node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT t._load_id), min(l.rows) FROM bronze.kept t JOIN lakehouse.load_status l USING (load_id)}
+	  =~ s/USING \(load_id\)/ON l.load_id = t._load_id AND l.kind = 'kafka' AND l.source = 'kept'/r), '8|3|2', 'each row leads to its load');
+is($node->safe_psql('postgres', $positions), 'kept0:4 kept1:4', 'no position has moved');
+is($node->safe_psql('postgres', q{SELECT sum(rows), sum(rejected) FROM lakehouse.kafka_status WHERE source = 'kept'}), '8|0', 'the counts have');
+is(run('kept'), '0|0', 'nothing is read again');
+
+# what a former version kept, and what was too long to be kept
+produce('{"topic": "kept", "partition": 0, "key": "old", "value": "text"}');
+broker_command($broker, 'fill kept 1 1 1100000');
+$node->safe_psql('postgres', 'ALTER TABLE bronze.kept ADD CONSTRAINT never CHECK (false) NOT VALID');
+is(run('kept'), '0|2', 'two more rejects');
+$node->safe_psql('postgres', q{ALTER TABLE bronze.kept DROP CONSTRAINT never; UPDATE lakehouse.reject SET timestamp_type = NULL, timestamp_ms = NULL WHERE key = 'old'});
+my ($replay_status, $replay_out, $replay_err) = $node->psql('postgres', q{SELECT * FROM lakehouse.replay_rejects('kept')});
+is($replay_out, '0|0|2|0', 'of which nothing can be made');
+like($replay_err, qr/WARNING:  1 rejects of source "kept" cannot be replayed\nDETAIL:  Only the beginning.*\nHINT:  Read them from the cluster.*\n.*WARNING:  1 rejects.*\nDETAIL:  They were stored by a version of lakehouse that kept the value/,
+	'which is said');
+
+# ------------------------------ replay: decoded values, other options, rescued data
+produce(map { sprintf('{"topic": "fixed", "key": "k", "timestamp": 1400000000000, "headers": [{"key": "n", "value": "%d"}], "value": "%s"}',
+	$_, qq({\\"id\\": \\"x$_\\", \\"deep\\": {\\"n\\": $_}, \\"_offset\\": 1})) } 0 .. 4);
+produce('{"topic": "fixed", "value": "no JSON"}', '{"topic": "fixed", "key": "gone", "value": null}');
+my $fixed = 'id integer, n integer NOT NULL, headers jsonb, _rescued_data jsonb';
+make_source('fixed', 'fixed', $fixed, '{"value_format": "json"}');
+is(run('fixed'), '0|7', 'decoded messages that miss their columns');
+$node->safe_psql('postgres', q{SELECT lakehouse.alter_source('fixed', options => '{"value_format": "json", "schema_evolution_mode": "rescue", "paths": {"n": "$.deep.n"}}')});
+is(replay('fixed'), '5|2|0|1', 'come back by the options of now');
+make_source('fixed_oracle', 'fixed', $fixed, '{"value_format": "json", "schema_evolution_mode": "rescue", "paths": {"n": "$.deep.n"}}');
+is(run('fixed_oracle'), '5|2', 'a source that had them from the start');
+same_multiset($node, 'SELECT id, n, headers, _rescued_data FROM bronze.fixed', 'SELECT id, n, headers, _rescued_data FROM bronze.fixed_oracle',
+	'stored the same, rescued data too');
+is($node->safe_psql('postgres', q{SELECT string_agg(rescued::text, ' ') FROM lakehouse.load_status WHERE source IN ('fixed', 'fixed_oracle') AND rows > 0}), '5 5', 'and counted it');
+my $rescued = 'SELECT column_name, reason, count FROM lakehouse.rescued_status WHERE source = ';
+same_multiset($node, "$rescued 'fixed'", "$rescued 'fixed_oracle'", 'field by field');
+my $reasons = q{SELECT "offset", sqlstate, replace(message, '_oracle', ''), column_name FROM lakehouse.reject_status WHERE state = 'open' AND source = };
+same_multiset($node, "$reasons 'fixed'", "$reasons 'fixed_oracle'", 'what stays has the reasons of now');
+
+# -------------------------------------- replay beside workers that read on meanwhile
+$node->safe_psql('postgres', q{CREATE TABLE bronze.live (value text CHECK (value !~ '[05]$'), "partition" integer, "offset" bigint);
+	SELECT lakehouse.create_source('live', server => 'events', target => 'bronze.live', topics => '{live}', trigger => 'continuous', options => '{"workers": 2}')});
+my $live = q{SELECT (SELECT count(*) FROM bronze.live) + (SELECT count(*) FROM lakehouse.reject_status WHERE source = 'live' AND state = 'open')};
+produce(map { my $n = $_; qq({"topic": "live", "partition": @{[$n % 2]}, "value": "m$n"}) } 1 .. 200);
+ok(poll_value($node, $live, '200'), 'workers read all messages');
+$node->safe_psql('postgres', 'ALTER TABLE bronze.live DROP CONSTRAINT live_value_check');
+for my $round (1 .. 5)
+{
+	produce(map { my $n = 200 + 20 * ($round - 1) + $_; qq({"topic": "live", "partition": @{[$n % 2]}, "value": "m$n"}) } 1 .. 20);
+	$node->safe_psql('postgres', q{SELECT lakehouse.replay_rejects('live', max_records => 8)});
+}
+ok(poll_value($node, 'SELECT count(*) FROM bronze.live', '300'), 'replays and workers store them all');
+is($node->safe_psql('postgres', 'SELECT count(DISTINCT value), count(DISTINCT ("partition", "offset")) FROM bronze.live'), '300|300', 'each once');
+$node->safe_psql('postgres', q{SELECT lakehouse.drop_source('live')});
 
 # ------------------------------------------------------------------------ refused
 sub refused
