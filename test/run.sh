@@ -25,7 +25,9 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 STEPS=${STEPS:-regress pgtap isolation tap}
 STEP_LIMIT=${STEP_LIMIT:-2400}	# seconds for one runner
 export LAKEHOUSE_SEED=${LAKEHOUSE_SEED:-$((RANDOM * 32768 + RANDOM))}
-export LC_ALL=C.UTF-8 TZ=UTC
+# LANG as well: PostgreSQL's own test tools forget LC_ALL, and clusters that
+# they make without a locale hold no UTF-8
+export LC_ALL=C.UTF-8 LANG=C.UTF-8 TZ=UTC
 unset PGHOST PGPORT PGUSER PGDATABASE PGPASSWORD PGSERVICE PGOPTIONS PGDATA
 
 home=

@@ -384,7 +384,8 @@ is_word(const char *p, const char *end, const char *word)
 
 /*
  * Follows numeric_in: surrounding space, a sign, NaN or an infinity, or digits
- * with one point and an exponent (which strtol reads, hence the space and sign).
+ * with one point and an exponent.  Before 16 strtol read that, which passes over
+ * space.
  */
 static ParseResult
 parse_numeric(const char *p, const char *end, NumericShape *shape)
@@ -444,8 +445,10 @@ parse_numeric(const char *p, const char *end, NumericShape *shape)
 		bool		negative = false;
 
 		p++;
+#ifndef LH_SOFT_INPUT
 		while (p < end && isspace((unsigned char) *p))
 			p++;
+#endif
 		if (p < end && (*p == '+' || *p == '-'))
 			negative = *p++ == '-';
 		if (p == end)
