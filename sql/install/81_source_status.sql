@@ -63,7 +63,7 @@ SELECT s.source_id, s.name, s.owner, s.server, s.kind,
     ON s.kind OPERATOR(pg_catalog.=) 'files'
   LEFT JOIN LATERAL (SELECT finished AS last_load FROM lakehouse.load
          WHERE source_id OPERATOR(pg_catalog.=) s.source_id ORDER BY load_id DESC LIMIT 1) l ON true
- WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(s.owner);
 COMMENT ON VIEW lakehouse.source_status IS 'sources that the current role owns, or all for members of pg_monitor: what they wait for and how they fare';
 COMMENT ON COLUMN lakehouse.source_status.source_id IS 'number of the source';
 COMMENT ON COLUMN lakehouse.source_status.name IS 'name of the source';
@@ -110,7 +110,7 @@ SELECT s.name AS source, f.file_id, f.path, f.state, f.size, f.mtime,
                        FROM lakehouse.file_range
                       WHERE source_id OPERATOR(pg_catalog.=) f.source_id AND file_id OPERATOR(pg_catalog.=) f.file_id) g
   LEFT JOIN lakehouse.file_clean c ON c.file_id OPERATOR(pg_catalog.=) f.file_id
- WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(s.owner);
 COMMENT ON VIEW lakehouse.file_status IS 'files of the sources that the current role owns, or of all for members of pg_monitor';
 COMMENT ON COLUMN lakehouse.file_status.source IS 'name of the source';
 COMMENT ON COLUMN lakehouse.file_status.file_id IS 'number of the file';
@@ -151,7 +151,7 @@ SELECT l.load_id,
   LEFT JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) l.source_id
   LEFT JOIN lakehouse.flow w ON w.flow_id OPERATOR(pg_catalog.=) l.flow_id
   LEFT JOIN lakehouse.file f ON f.file_id OPERATOR(pg_catalog.=) l.file_id
- WHERE pg_catalog.pg_has_role(COALESCE(s.owner, w.owner, l.role), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(COALESCE(s.owner, w.owner, l.role));
 COMMENT ON VIEW lakehouse.load_status IS 'loads that the current role made, or whose source or flow it owns; all for members of pg_monitor. Join _load_id of a row to load_id';
 COMMENT ON COLUMN lakehouse.load_status.load_id IS 'number of the load, as in column _load_id of its rows; does not tell the order of commits';
 COMMENT ON COLUMN lakehouse.load_status.target IS 'table that received the rows; NULL if it was dropped';
@@ -187,7 +187,7 @@ SELECT r.reject_id, s.name AS source, w.name AS flow, r.load_id, f.path AS file,
   LEFT JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) r.source_id
   LEFT JOIN lakehouse.flow w ON w.flow_id OPERATOR(pg_catalog.=) r.flow_id
   LEFT JOIN lakehouse.file f ON f.file_id OPERATOR(pg_catalog.=) r.file_id
- WHERE pg_catalog.pg_has_role(COALESCE(s.owner, w.owner, l.role), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(COALESCE(s.owner, w.owner, l.role));
 COMMENT ON VIEW lakehouse.reject_status IS 'records that could not be stored, of sources and flows that the current role owns; for members of pg_monitor all, but without their content';
 COMMENT ON COLUMN lakehouse.reject_status.reject_id IS 'number of the reject';
 COMMENT ON COLUMN lakehouse.reject_status.source IS 'source; NULL if of a flow, or dropped';

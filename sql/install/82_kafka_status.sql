@@ -50,8 +50,7 @@ SELECT s.name AS source,
  CROSS JOIN LATERAL (SELECT pg_catalog.exp(GREATEST(-700::pg_catalog.float8, LEAST(0::pg_catalog.float8,
        pg_catalog.date_part('epoch', k.updated OPERATOR(pg_catalog.-) pg_catalog.clock_timestamp())
          OPERATOR(pg_catalog./) 30.0::pg_catalog.float8))) AS decay) d
- WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
-    OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(s.owner);
 COMMENT ON VIEW lakehouse.kafka_status IS 'one row for each partition that a Kafka source reads: where it stands, how far behind it is, and why it is stopped';
 COMMENT ON COLUMN lakehouse.kafka_status.source IS 'name of the source';
 COMMENT ON COLUMN lakehouse.kafka_status.owner IS 'role in whose name the source runs';
@@ -83,8 +82,7 @@ SELECT s.name AS source, s.owner, l.topic, l."partition", l.first_offset, l.next
        l.resumed_offset, l.reason, l.found
   FROM lakehouse.kafka_loss l
   JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) l.source_id
- WHERE pg_catalog.pg_has_role(s.owner, 'USAGE')
-    OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(s.owner);
 COMMENT ON VIEW lakehouse.kafka_loss_status IS 'ranges of Kafka partitions that a source with {"on_data_loss": "skip"} went past because they were not there any more';
 COMMENT ON COLUMN lakehouse.kafka_loss_status.source IS 'name of the source';
 COMMENT ON COLUMN lakehouse.kafka_loss_status.owner IS 'role in whose name the source runs';

@@ -46,8 +46,7 @@ SELECT f.name,
        SELECT u.* FROM lakehouse.flow_run u
         WHERE u.flow_id OPERATOR(pg_catalog.=) f.flow_id
         ORDER BY u.run_id DESC LIMIT 1) r ON true
- WHERE pg_catalog.pg_has_role(f.owner, 'USAGE')
-    OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(f.owner);
 COMMENT ON VIEW lakehouse.flow_status IS 'one row for each flow: what it waits for and how its last run ended';
 COMMENT ON COLUMN lakehouse.flow_status.name IS 'name of the flow';
 COMMENT ON COLUMN lakehouse.flow_status.owner IS 'role in whose name it runs';
@@ -92,8 +91,7 @@ SELECT r.run_id,
        r.finished
   FROM lakehouse.flow_run r
   JOIN lakehouse.flow f ON f.flow_id OPERATOR(pg_catalog.=) r.flow_id
- WHERE pg_catalog.pg_has_role(f.owner, 'USAGE')
-    OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(f.owner);
 COMMENT ON VIEW lakehouse.flow_run_status IS 'history: one row for each slice that a flow consumed';
 COMMENT ON COLUMN lakehouse.flow_run_status.run_id IS 'number of the run, ascending in time';
 COMMENT ON COLUMN lakehouse.flow_run_status.name IS 'name of the flow';

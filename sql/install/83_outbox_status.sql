@@ -84,7 +84,7 @@ SELECT p.server,
               GROUP BY b.server, b.owner, o.topic) m
          ON m.server OPERATOR(pg_catalog.=) p.server AND m.owner OPERATOR(pg_catalog.=) p.owner
         AND m.topic OPERATOR(pg_catalog.=) p.topic
- WHERE pg_catalog.pg_has_role(p.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(p.owner);
 COMMENT ON VIEW lakehouse.kafka_outbox_status IS 'one row for each server, role and topic that messages were put into the outbox for: what waits and how sending fares';
 COMMENT ON COLUMN lakehouse.kafka_outbox_status.server IS 'server that messages go to';
 COMMENT ON COLUMN lakehouse.kafka_outbox_status.owner IS 'role in whose name they are sent';

@@ -33,8 +33,7 @@ SELECT j.name AS job,
         WHERE r.job_id OPERATOR(pg_catalog.=) j.job_id
           AND r.state OPERATOR(pg_catalog.<>) ALL ('{queued,running}')
         ORDER BY r.run_id DESC LIMIT 1) l ON true
- WHERE pg_catalog.pg_has_role(j.owner, 'USAGE')
-    OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(j.owner);
 COMMENT ON VIEW lakehouse.job_status IS 'one row for each job: what it is doing and how its last run ended';
 COMMENT ON COLUMN lakehouse.job_status.job IS 'name of the job';
 COMMENT ON COLUMN lakehouse.job_status.owner IS 'role in whose name its tasks run';
@@ -77,8 +76,7 @@ SELECT r.run_id,
                  FROM lakehouse.task_run
                 WHERE run_id OPERATOR(pg_catalog.=) r.run_id
                 ORDER BY task_key, attempt DESC) a) t
- WHERE pg_catalog.pg_has_role(j.owner, 'USAGE')
-    OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(j.owner);
 COMMENT ON VIEW lakehouse.job_run_status IS 'one row for each run of a job';
 COMMENT ON COLUMN lakehouse.job_run_status.run_id IS 'number of the run, as run_job returned it';
 COMMENT ON COLUMN lakehouse.job_run_status.job IS 'name of the job';
@@ -113,8 +111,7 @@ SELECT t.run_id,
   FROM lakehouse.task_run t
   JOIN lakehouse.job_run r ON r.run_id OPERATOR(pg_catalog.=) t.run_id
   JOIN lakehouse.job j ON j.job_id OPERATOR(pg_catalog.=) r.job_id
- WHERE pg_catalog.pg_has_role(j.owner, 'USAGE')
-    OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(j.owner);
 COMMENT ON VIEW lakehouse.task_run_status IS 'one row for each attempt of each task of each run';
 COMMENT ON COLUMN lakehouse.task_run_status.run_id IS 'number of the run';
 COMMENT ON COLUMN lakehouse.task_run_status.job IS 'name of the job';

@@ -8,7 +8,7 @@ SELECT s.name AS source, d.watched, d.directories AS watched_directories, d.list
        d.found_listed AS files_found_by_listing, d.found_backfill AS files_found_only_by_backfill
   FROM lakehouse.discovery d
   JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) d.source_id
- WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(s.owner);
 COMMENT ON VIEW lakehouse.discovery_status IS 'how the files of the sources that the current role owns, or of all for members of pg_monitor, were found: by listing everything, or by looking at the names that the system told of. Counts since the source was created';
 COMMENT ON COLUMN lakehouse.discovery_status.source IS 'name of the source';
 COMMENT ON COLUMN lakehouse.discovery_status.watched IS 'whether the system tells all that happens in its directories, so that listings are backfills; false on network file systems, beyond 4,096 directories, with discovery "listing" and for sources that run on demand';

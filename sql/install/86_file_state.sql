@@ -69,7 +69,7 @@ SELECT f.path, f.size, f.mtime AS create_time, f.discovered AS discovery_time,
  CROSS JOIN LATERAL (SELECT COALESCE(pg_catalog.sum(last_position OPERATOR(pg_catalog.-) first_position), 0) AS bytes
                        FROM lakehouse.file_range
                       WHERE source_id OPERATOR(pg_catalog.=) f.source_id AND file_id OPERATOR(pg_catalog.=) f.file_id) g
- WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(s.owner);
 COMMENT ON VIEW lakehouse.cloud_files_state IS 'the ledger of files in the columns of Auto Loader''s cloud_files_state, and more, for the sources that the current role owns, or all for members of pg_monitor. lakehouse.file_status is the same in our words';
 COMMENT ON COLUMN lakehouse.cloud_files_state.path IS 'path beneath the directory of the server';
 COMMENT ON COLUMN lakehouse.cloud_files_state.size IS 'bytes, of the version that was or will be loaded';

@@ -10,7 +10,7 @@ SELECT e.change_id AS event_id, e.changed, s.name AS source,
   LEFT JOIN lakehouse.file f ON f.file_id OPERATOR(pg_catalog.=) e.file_id
   LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) e.relation
   LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
- WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(s.owner);
 COMMENT ON VIEW lakehouse.schema_event IS 'columns that sources added to their targets (schema_evolution_mode addNewColumns), of the sources that the current role owns, or of all for members of pg_monitor';
 COMMENT ON COLUMN lakehouse.schema_event.event_id IS 'number of the event';
 COMMENT ON COLUMN lakehouse.schema_event.changed IS 'when it was done, shortly before the commit';
@@ -32,7 +32,7 @@ SELECT r.load_id, l.finished, s.name AS source,
   LEFT JOIN lakehouse.file f ON f.file_id OPERATOR(pg_catalog.=) l.file_id
   LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) l.relation
   LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
- WHERE pg_catalog.pg_has_role(COALESCE(s.owner, l.role), 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(COALESCE(s.owner, l.role));
 COMMENT ON VIEW lakehouse.rescued_status IS 'what each load put into the column for rescued data, by field and reason; of the sources that the current role owns and the loads that it made, or of all for members of pg_monitor. Kept as long as lakehouse.load_status';
 COMMENT ON COLUMN lakehouse.rescued_status.load_id IS 'the load, as in load_status';
 COMMENT ON COLUMN lakehouse.rescued_status.finished IS 'when it was written, shortly before its commit';

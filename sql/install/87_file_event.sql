@@ -4,7 +4,7 @@ CREATE VIEW lakehouse.file_event WITH (security_barrier) AS
 SELECT a.action_id AS event_id, a.done, s.name AS source, a.path, a.action, a.rows, a.role
   FROM lakehouse.file_action a
   JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) a.source_id
- WHERE pg_catalog.pg_has_role(s.owner, 'USAGE') OR pg_catalog.pg_has_role('pg_monitor', 'USAGE');
+ WHERE lakehouse._may_see(s.owner);
 COMMENT ON VIEW lakehouse.file_event IS 'who called reingest_file, skip_file and undo_file, and when, of the sources that the current role owns, or of all for members of pg_monitor; lakehouse.load_status is the history of loads';
 COMMENT ON COLUMN lakehouse.file_event.event_id IS 'number of the event';
 COMMENT ON COLUMN lakehouse.file_event.done IS 'when';

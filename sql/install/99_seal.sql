@@ -9,6 +9,8 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA lakehouse FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION lakehouse.current_load(regclass) TO PUBLIC;
 -- A condition on numbers that runs with the rights of a flow's owner.
 GRANT EXECUTE ON FUNCTION lakehouse._in_loads(bigint, bigint[], double precision) TO PUBLIC;
+-- The condition of the status views, which is called as whoever reads them.
+GRANT EXECUTE ON FUNCTION lakehouse._may_see(regrole) TO PUBLIC;
 -- Trigger functions: of use only as triggers that owners put on their tables.
 GRANT EXECUTE ON FUNCTION lakehouse._stamp() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION lakehouse._keep_old_images() TO PUBLIC;

@@ -5,6 +5,8 @@
 #ifndef LH_CLEAN_INTERNAL_H
 #define LH_CLEAN_INTERNAL_H
 
+#include "utils/array.h"
+
 #include "bronze/clean.h"
 #include "catalog/catalog_access.h"
 #include "source/file_open.h"
@@ -55,6 +57,27 @@ typedef struct LhCleanPass
 	LhCleanDirectory from;
 	LhCleanDirectory to;
 } LhCleanPass;
+
+/* One transaction's worth of files. */
+#define LH_CLEAN_PASS_FILES 100
+
+typedef struct LhCleanBatch
+{
+	int			count;
+	LhCleanFile files[LH_CLEAN_PASS_FILES];
+} LhCleanBatch;
+
+/* clean_journal.c: read files, into the current context, and lock them */
+extern void lh_clean_read_due(int32 source_id, TimestampTz due_before, LhCleanBatch *batch);
+extern void lh_clean_read_intended(ArrayType *ids, LhCleanBatch *batch);
+extern void lh_clean_read_acting(int32 source_id, LhCleanBatch *batch);
+
+/* enter what is to be done, what came of it, or why not yet */
+extern void lh_clean_write_intent(const LhCleanFile *file);
+extern void lh_clean_write_end(const LhCleanFile *file, const char *state, int sqlstate,
+							   const char *reason);
+extern void lh_clean_write_put_off(const LhCleanFile *file, int sqlstate, const char *reason);
+extern void lh_clean_succeeded(int32 source_id);
 
 /* clean_others.c: NULL if every other source has finished the file as it was
  * loaded, otherwise a sentence */

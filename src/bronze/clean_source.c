@@ -38,20 +38,13 @@ static int32
 find_source(const char *name)
 {
 	LhSource   *source = lh_source_find(name);
-	char	   *obstacle;
 
 	lh_catalog_check_owner(source->owner, "source", source->name);
 	if (source->is_kafka)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("source \"%s\" does not read files", source->name)));
-	obstacle = lh_source_obstacle(source);
-	if (obstacle != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot run source \"%s\"", source->name),
-				 errdetail_internal("%s", obstacle),
-				 errhint("When the cause is gone, run lakehouse.resume_source('%s').", source->name)));
+	lh_source_check_can_run(source);
 	lh_clean_hurry(source->source_id);
 	return source->source_id;
 }

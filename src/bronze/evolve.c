@@ -9,7 +9,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -19,11 +18,11 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "bronze/evolve.h"
 #include "bronze/file_schema.h"
 #include "catalog/catalog_access.h"
+#include "catalog/subtransaction.h"
 #include "compat.h"
 #include "fault.h"
 #include "guc.h"
@@ -38,12 +37,10 @@
 static bool
 try_lock(Oid relation)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	LhSubtransaction sub;
 	volatile bool locked = false;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	lh_subtransaction_begin(&sub);
 	PG_TRY();
 	{
 		int			nest = NewGUCNestLevel();
@@ -54,26 +51,18 @@ try_lock(Oid relation)
 								 GUC_ACTION_SAVE, true, 0, false);
 		LockRelationOid(relation, AccessExclusiveLock);
 		AtEOXact_GUC(false, nest);
-		ReleaseCurrentSubTransaction();
+		lh_subtransaction_commit(&sub);
 		locked = true;
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = lh_subtransaction_caught(&sub);
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
 		if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE)
 			ReThrowError(error);
 		FreeErrorData(error);
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	return locked;
 }
 

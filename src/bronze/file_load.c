@@ -11,11 +11,9 @@
 
 #include <sys/stat.h>
 
-#include "access/xact.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 
 #include "bronze/evolve.h"
@@ -24,6 +22,7 @@
 #include "bronze/file_ingest_internal.h"
 #include "bronze/file_range.h"
 #include "bronze/progress.h"
+#include "catalog/subtransaction.h"
 #include "delta/load.h"
 #include "fault.h"
 
@@ -102,7 +101,7 @@ static FileOutcome
 load_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, ErrorData **error)
 {
 	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	LhSubtransaction sub;
 	volatile bool reading = false;
 	volatile FileOutcome outcome = OUTCOME_FAILED;
 
@@ -112,31 +111,23 @@ load_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, 
 		open_writer(batch);
 		MemoryContextSwitchTo(context);
 	}
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	lh_subtransaction_begin(&sub);
 	PG_TRY();
 	{
 		outcome = read_part(batch, file, descriptor, &reading);
 		lh_progress_end();
 		if (outcome == OUTCOME_CHANGED || outcome == OUTCOME_NEW_COLUMNS)
 		{
-			RollbackAndReleaseCurrentSubTransaction();
+			lh_subtransaction_abort(&sub);
 			lh_writer_abort_load(batch->writer);
 		}
 		else
-			ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+			lh_subtransaction_commit(&sub);
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
 		lh_progress_end();
-		*error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+		*error = lh_subtransaction_caught(&sub);
 		if (!reading || stops_the_source((*error)->sqlerrcode))
 			ReThrowError(*error);
 		lh_writer_abort_load(batch->writer);
@@ -153,36 +144,27 @@ load_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, 
 static bool
 add_columns(FileBatch *batch, const LhLedgerFile *file, ErrorData **error)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	LhSubtransaction sub;
 	List	   *columns = lh_file_schema_new_columns(batch->schema);
 	volatile bool done = false;
 
 	/* ALTER TABLE refuses a table that its own session has open */
 	lh_writer_close(batch->writer);
 	batch->writer = NULL;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	lh_subtransaction_begin(&sub);
 	PG_TRY();
 	{
 		lh_evolve_add_columns(batch->ingest->base.source, file->file_id, columns);
-		ReleaseCurrentSubTransaction();
+		lh_subtransaction_commit(&sub);
 		done = true;
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
-		*error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+		*error = lh_subtransaction_caught(&sub);
 		if (stops_the_source((*error)->sqlerrcode))
 			ReThrowError(*error);
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	return done;
 }
 

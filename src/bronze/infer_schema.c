@@ -12,7 +12,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/heap.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
@@ -23,7 +22,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "bronze/corrupt_record.h"
 #include "bronze/file_ingest.h"
@@ -35,6 +33,7 @@
 #include "bronze/schema_hint.h"
 #include "catalog/catalog_access.h"
 #include "catalog/options.h"
+#include "catalog/subtransaction.h"
 #include "convert/guess.h"
 #include "delta/load.h"
 #include "source/file_list.h"
@@ -244,28 +243,22 @@ count_folders(Sample *sample, const char *path, int64 rows)
 static void
 try_file(Sample *sample, const LhDescriptor *root, const char *path, int64 limit)
 {
-	MemoryContext context = CurrentMemoryContext;
-	MemoryContext file_context = AllocSetContextCreate(context, "lakehouse sampled file",
+	MemoryContext file_context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse sampled file",
 													   ALLOCSET_DEFAULT_SIZES);
-	ResourceOwner owner = CurrentResourceOwner;
+	LhSubtransaction sub;
 	int64		before = sample->rows;
 
-	BeginInternalSubTransaction(NULL);
+	lh_subtransaction_begin(&sub);
 	MemoryContextSwitchTo(file_context);
 	PG_TRY();
 	{
 		read_file(sample, root, path, limit);
-		ReleaseCurrentSubTransaction();
+		lh_subtransaction_commit(&sub);
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = lh_subtransaction_caught(&sub);
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		CurrentResourceOwner = owner;
 		if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_OPERATOR_INTERVENTION ||
 			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INSUFFICIENT_RESOURCES ||
 			ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_INTERNAL_ERROR ||
@@ -277,8 +270,6 @@ try_file(Sample *sample, const LhDescriptor *root, const char *path, int64 limit
 		FreeErrorData(error);
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	count_folders(sample, path, sample->rows - before);
 	MemoryContextDelete(file_context);
 }

@@ -326,26 +326,35 @@ lh_ingest_close(LhIngest *ingest)
 }
 
 /*
- * lh_ingest_run reads everything present in the caller's transaction.  Raises
- * 55000 if the source may not run.
+ * lh_source_check_can_run raises 55000 if the source may not run.
  */
 void
-lh_ingest_run(const LhSource *source, LhIngestCounts *counts)
+lh_source_check_can_run(const LhSource *source)
 {
-	char	   *obstacle;
-	LhIngest   *ingest;
+	char	   *obstacle = lh_source_obstacle(source);
 
-	/* the lock first: what another run reads now must not be read again, and a
-	 * change of the definition that comes before us counts */
-	(void) lh_catalog_lock(LH_LOCK_SOURCE, source->source_id, true);
-	source = lh_source_get(source->source_id);
-	obstacle = lh_source_obstacle(source);
 	if (obstacle != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot run source \"%s\"", source->name),
 				 errdetail_internal("%s", obstacle),
 				 errhint("When the cause is gone, run lakehouse.resume_source('%s').", source->name)));
+}
+
+/*
+ * lh_ingest_run reads everything present in the caller's transaction.  Raises
+ * 55000 if the source may not run.
+ */
+void
+lh_ingest_run(const LhSource *source, LhIngestCounts *counts)
+{
+	LhIngest   *ingest;
+
+	/* the lock first: what another run reads now must not be read again, and a
+	 * change of the definition that comes before us counts */
+	(void) lh_catalog_lock(LH_LOCK_SOURCE, source->source_id, true);
+	source = lh_source_get(source->source_id);
+	lh_source_check_can_run(source);
 	ingest = lh_ingest_open(source, false);
 	if (lh_ingest_wait(ingest, 0))
 	{

@@ -98,6 +98,7 @@ extern LhSource *lh_source_get_if(int32 source_id);
 
 /* why the source may not run now (paused, other home, target gone), or NULL */
 extern char *lh_source_obstacle(const LhSource *source);
+extern void lh_source_check_can_run(const LhSource *source);
 
 /* as above, but find the routine, switch to the owner, take the lock */
 extern LhIngest *lh_ingest_open(const LhSource *source, bool continuous);

@@ -593,6 +593,9 @@ lakehouse_alter_source(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+#define DELETE_FROM(table) \
+	"DELETE FROM lakehouse." table " WHERE source_id OPERATOR(pg_catalog.=) $1"
+
 /*
  * lakehouse.drop_source(name, if_exists).  Loads and rejects stay: they tell
  * where the rows of the target came from.
@@ -600,6 +603,18 @@ lakehouse_alter_source(PG_FUNCTION_ARGS)
 Datum
 lakehouse_drop_source(PG_FUNCTION_ARGS)
 {
+	static const char *const deletes[] = {
+		DELETE_FROM("source"),
+		DELETE_FROM("source_state"),
+		DELETE_FROM("file"),
+		DELETE_FROM("file_action"),
+		DELETE_FROM("file_range"),
+		DELETE_FROM("file_clean"),
+		DELETE_FROM("discovery"),
+		DELETE_FROM("schema_change"),
+		DELETE_FROM("kafka_offset"),
+		DELETE_FROM("kafka_loss")
+	};
 	static const Oid types[] = {INT4OID};
 	char	   *name = required_text(fcinfo, 0, "name");
 	LhSource   *source = find_source(name, !PG_ARGISNULL(1) && PG_GETARG_BOOL(1));
@@ -616,26 +631,8 @@ lakehouse_drop_source(PG_FUNCTION_ARGS)
 		lh_clean_abandon(source);
 	value = Int32GetDatum(source->source_id);
 	lh_catalog_begin(&catalog);
-	lh_catalog_run("DELETE FROM lakehouse.source WHERE source_id OPERATOR(pg_catalog.=) $1",
-				   1, types, &value, NULL);
-	lh_catalog_run("DELETE FROM lakehouse.source_state WHERE source_id OPERATOR(pg_catalog.=) $1",
-				   1, types, &value, NULL);
-	lh_catalog_run("DELETE FROM lakehouse.file WHERE source_id OPERATOR(pg_catalog.=) $1",
-				   1, types, &value, NULL);
-	lh_catalog_run("DELETE FROM lakehouse.file_action WHERE source_id OPERATOR(pg_catalog.=) $1",
-				   1, types, &value, NULL);
-	lh_catalog_run("DELETE FROM lakehouse.file_range WHERE source_id OPERATOR(pg_catalog.=) $1",
-				   1, types, &value, NULL);
-	lh_catalog_run("DELETE FROM lakehouse.file_clean WHERE source_id OPERATOR(pg_catalog.=) $1",
-				   1, types, &value, NULL);
-	lh_catalog_run("DELETE FROM lakehouse.discovery WHERE source_id OPERATOR(pg_catalog.=) $1",
-				   1, types, &value, NULL);
-	lh_catalog_run("DELETE FROM lakehouse.schema_change WHERE source_id OPERATOR(pg_catalog.=) $1",
-				   1, types, &value, NULL);
-	lh_catalog_run("DELETE FROM lakehouse.kafka_offset WHERE source_id OPERATOR(pg_catalog.=) $1",
-				   1, types, &value, NULL);
-	lh_catalog_run("DELETE FROM lakehouse.kafka_loss WHERE source_id OPERATOR(pg_catalog.=) $1",
-				   1, types, &value, NULL);
+	for (int i = 0; i < lengthof(deletes); i++)
+		lh_catalog_run(deletes[i], 1, types, &value, NULL);
 	lh_catalog_end(&catalog);
 	PG_RETURN_VOID();
 }

@@ -25,10 +25,10 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 #include "utils/rls.h"
 
 #include "bronze/writer_internal.h"
+#include "catalog/subtransaction.h"
 #include "delta/load.h"
 #include "fault.h"
 
@@ -344,13 +344,11 @@ describe_failure(ErrorData *error, int record, WritePhase phase, const char *col
 static bool
 attempt(LhWriter *writer, const LhRecords *records, int first, int last, Failure *failure)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	LhSubtransaction sub;
 	int			mark = lh_rejects_mark(writer->rejects);
 	bool		done = false;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	lh_subtransaction_begin(&sub);
 	PG_TRY();
 	{
 		int64		stored;
@@ -361,9 +359,7 @@ attempt(LhWriter *writer, const LhRecords *records, int first, int last, Failure
 		stored = writer->session->stored;
 		rescued = writer->session->rescued;
 		lh_write_session_close(writer);
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+		lh_subtransaction_commit(&sub);
 		writer->counts.rows += stored;
 		writer->counts.rescued += rescued;
 		keep_counts(writer, true);
@@ -375,14 +371,8 @@ attempt(LhWriter *writer, const LhRecords *records, int first, int last, Failure
 		int			record = session ? session->current : -1;
 		WritePhase	phase = session ? session->phase : PHASE_OPEN;
 		const char *column = session ? session->column : NULL;
-		ErrorData  *error;
+		ErrorData  *error = lh_subtransaction_caught(&sub);
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
 		lh_write_session_drop(writer);
 		keep_counts(writer, false);
 		lh_rejects_back_to(writer->rejects, mark);

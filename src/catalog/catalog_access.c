@@ -155,6 +155,22 @@ lh_catalog_end(LhCatalog *catalog)
 }
 
 /*
+ * execute runs a fixed statement, under the active snapshot if it only reads.
+ */
+static uint64
+execute(const char *sql, int nargs, const Oid *types, const Datum *values,
+		const char *nulls, bool read_only)
+{
+	int			code = SPI_execute_plan(find_plan(sql, nargs, types), (Datum *) values, nulls,
+										read_only, 0);
+
+	if (code < 0)
+		elog(ERROR, "catalog statement failed: %s: %s",
+			 SPI_result_code_string(code), sql);
+	return SPI_processed;
+}
+
+/*
  * lh_catalog_run executes one fixed statement and returns how many rows it
  * processed.  "sql" must be a literal: its plan is kept for the session under
  * its address.  nulls is 'n' or ' ' for each argument, or NULL.
@@ -163,14 +179,7 @@ uint64
 lh_catalog_run(const char *sql, int nargs, const Oid *types,
 			   const Datum *values, const char *nulls)
 {
-	SPIPlanPtr	plan = find_plan(sql, nargs, types);
-	int			code;
-
-	code = SPI_execute_plan(plan, (Datum *) values, nulls, false, 0);
-	if (code < 0)
-		elog(ERROR, "catalog statement failed: %s: %s",
-			 SPI_result_code_string(code), sql);
-	return SPI_processed;
+	return execute(sql, nargs, types, values, nulls, false);
 }
 
 /*
@@ -182,18 +191,14 @@ uint64
 lh_catalog_read_latest(const char *sql, int nargs, const Oid *types,
 					   const Datum *values, const char *nulls)
 {
-	SPIPlanPtr	plan = find_plan(sql, nargs, types);
-	int			code;
+	uint64		processed;
 
 	/* own changes of this transaction must be seen as well */
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetLatestSnapshot());
-	code = SPI_execute_plan(plan, (Datum *) values, nulls, true, 0);
+	processed = execute(sql, nargs, types, values, nulls, true);
 	PopActiveSnapshot();
-	if (code < 0)
-		elog(ERROR, "catalog statement failed: %s: %s",
-			 SPI_result_code_string(code), sql);
-	return SPI_processed;
+	return processed;
 }
 
 /*
@@ -204,14 +209,7 @@ uint64
 lh_catalog_read(const char *sql, int nargs, const Oid *types,
 				const Datum *values, const char *nulls)
 {
-	SPIPlanPtr	plan = find_plan(sql, nargs, types);
-	int			code;
-
-	code = SPI_execute_plan(plan, (Datum *) values, nulls, true, 0);
-	if (code < 0)
-		elog(ERROR, "catalog statement failed: %s: %s",
-			 SPI_result_code_string(code), sql);
-	return SPI_processed;
+	return execute(sql, nargs, types, values, nulls, true);
 }
 
 /* Where the rows of lh_catalog_each go. */

@@ -236,6 +236,20 @@ lh_options_bool(Jsonb *options, const char *name, bool missing)
 }
 
 /*
+ * number_text gives what may be a number as text; empty, which is none, for
+ * values that cannot be one.
+ */
+static char *
+number_text(const JsonbValue *value)
+{
+	if (value->type == jbvNumeric)
+		return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	if (value->type == jbvString)
+		return pnstrdup(value->val.string.val, value->val.string.len);
+	return "";
+}
+
+/*
  * lh_options_int reads a whole number between the two limits, written as JSON
  * number or as text.
  */
@@ -243,20 +257,16 @@ int64
 lh_options_int(Jsonb *options, const char *name, int64 missing, int64 minimum, int64 maximum)
 {
 	JsonbValue *value = find_option(options, name);
-	char	   *text = NULL;
+	char	   *text;
 	char	   *end;
 	int64		result;
 
 	if (value == NULL)
 		return missing;
-	if (value->type == jbvNumeric)
-		text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-	else if (value->type == jbvString)
-		text = pnstrdup(value->val.string.val, value->val.string.len);
-
+	text = number_text(value);
 	errno = 0;
-	result = text == NULL ? 0 : strtoi64(text, &end, 10);
-	if (text == NULL || errno != 0 || end == text || *end != '\0' ||
+	result = strtoi64(text, &end, 10);
+	if (errno != 0 || end == text || *end != '\0' ||
 		result < minimum || result > maximum)
 		refuse_value(name, psprintf("a whole number from " INT64_FORMAT " to " INT64_FORMAT,
 									minimum, maximum));
@@ -271,21 +281,17 @@ double
 lh_options_real(Jsonb *options, const char *name, double missing, double minimum, double maximum)
 {
 	JsonbValue *value = find_option(options, name);
-	char	   *text = NULL;
+	char	   *text;
 	char	   *end;
 	double		result;
 
 	if (value == NULL)
 		return missing;
-	if (value->type == jbvNumeric)
-		text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-	else if (value->type == jbvString)
-		text = pnstrdup(value->val.string.val, value->val.string.len);
-
+	text = number_text(value);
 	errno = 0;
-	result = text == NULL ? 0 : strtod(text, &end);
+	result = strtod(text, &end);
 	/* written so that NaN is refused */
-	if (text == NULL || errno != 0 || end == text || *end != '\0' ||
+	if (errno != 0 || end == text || *end != '\0' ||
 		!(result >= minimum && result <= maximum))
 		refuse_value(name, psprintf("a number from %g to %g", minimum, maximum));
 	return result;

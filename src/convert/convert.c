@@ -8,13 +8,12 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "catalog/subtransaction.h"
 #include "compat.h"
 #include "convert/convert_types.h"
 #include "mb/pg_wchar.h"
 #include "utils/lsyscache.h"
-#include "utils/resowner.h"
 
 /* bytes of a value that a message shows */
 #define EXCERPT_LENGTH 64
@@ -148,29 +147,21 @@ bool
 lh_convert_guarded(LhConverter *converter, const char *data, int length,
 				   Datum *value, LhError *error)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	LhSubtransaction sub;
 	volatile bool result = false;
 
 	if (likely(!converter->may_raise))
 		return lh_convert(converter, data, length, value, error);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	lh_subtransaction_begin(&sub);
 	PG_TRY();
 	{
 		result = lh_convert(converter, data, length, value, error);
-		ReleaseCurrentSubTransaction();
+		lh_subtransaction_commit(&sub);
 	}
 	PG_CATCH();
 	{
-		ErrorData  *caught;
+		ErrorData  *caught = lh_subtransaction_caught(&sub);
 
-		MemoryContextSwitchTo(context);
-		caught = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
 		if (!lh_convert_is_data_error(caught->sqlerrcode))
 			ReThrowError(caught);
 		lh_error_set(error, caught->sqlerrcode, "%s", caught->message);
@@ -178,8 +169,6 @@ lh_convert_guarded(LhConverter *converter, const char *data, int length,
 		result = false;
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	return result;
 }
 

@@ -176,42 +176,40 @@ read_flow(MemoryContext context)
 	return flow;
 }
 
+/*
+ * array_list gives the items of an array of texts or oids as a list in "context".
+ */
 static List *
-text_list(uint64 row, int column, MemoryContext context)
+array_list(uint64 row, int column, Oid type, MemoryContext context)
 {
 	bool		isnull;
 	Datum		value = lh_catalog_value(row, column, &isnull);
 	MemoryContext old = MemoryContextSwitchTo(context);
+	bool		oids = type == OIDOID;
 	List	   *list = NIL;
 	Datum	   *items;
 	int			count = 0;
 
 	if (!isnull)
-		deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT,
+		deconstruct_array(DatumGetArrayTypeP(value), type, oids ? sizeof(Oid) : -1, oids, TYPALIGN_INT,
 						  &items, NULL, &count);
 	for (int i = 0; i < count; i++)
-		list = lappend(list, TextDatumGetCString(items[i]));
+		list = oids ? lappend_oid(list, DatumGetObjectId(items[i])) :
+			lappend(list, TextDatumGetCString(items[i]));
 	MemoryContextSwitchTo(old);
 	return list;
 }
 
 static List *
+text_list(uint64 row, int column, MemoryContext context)
+{
+	return array_list(row, column, TEXTOID, context);
+}
+
+static List *
 oid_list(uint64 row, int column, MemoryContext context)
 {
-	bool		isnull;
-	Datum		value = lh_catalog_value(row, column, &isnull);
-	MemoryContext old = MemoryContextSwitchTo(context);
-	List	   *list = NIL;
-	Datum	   *items;
-	int			count = 0;
-
-	if (!isnull)
-		deconstruct_array(DatumGetArrayTypeP(value), OIDOID, sizeof(Oid), true, TYPALIGN_INT,
-						  &items, NULL, &count);
-	for (int i = 0; i < count; i++)
-		list = lappend_oid(list, DatumGetObjectId(items[i]));
-	MemoryContextSwitchTo(old);
-	return list;
+	return array_list(row, column, OIDOID, context);
 }
 
 /*

@@ -36,7 +36,6 @@ static void prune_images(const LhSlice *slice);
 static void run_insert(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
 static void run_dml(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
 static void run_merge(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
-static void gather_rows(LhFlow *flow, const LhSlice *slice, LhStatement *statement, DestReceiver *dest);
 static void run_send(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts);
 static void run_complete(LhFlow *flow, LhMergeCounts *counts);
 static void check_target(const LhFlow *flow);
@@ -134,6 +133,29 @@ run_slice(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts)
 }
 
 /*
+ * run_variants runs the statement once for each of its streaming inputs, on what
+ * is new of that one.  Rows go to "dest"; *executed counts, if it is not NULL.
+ */
+static void
+run_variants(LhFlow *flow, const LhSlice *slice, LhStatement *statement, DestReceiver *dest,
+			 LhExecuted *executed)
+{
+	ErrorContextCallback callback;
+
+	check_inputs(flow, statement);
+	lh_statement_stream(statement, flow->streaming);
+	lh_execute_push_error_context(&callback, flow->name, flow->query);
+	for (int i = 0; i < list_length(statement->occurrences); i++)
+	{
+		Query	   *query = lh_rewrite_variant(statement, slice, i);
+
+		if (query != NULL)
+			lh_execute_query(query, flow->query, dest, NULL, executed);
+	}
+	error_context_stack = callback.previous;
+}
+
+/*
  * run_insert appends the new rows in the statement that finds them: nothing is
  * kept in between.
  */
@@ -147,19 +169,8 @@ run_insert(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts)
 	};
 	LhStatement *statement = lh_statement_analyze(flow->query, flow->name, &into);
 	LhExecuted	executed = {0};
-	ErrorContextCallback callback;
 
-	check_inputs(flow, statement);
-	lh_statement_stream(statement, flow->streaming);
-	lh_execute_push_error_context(&callback, flow->name, flow->query);
-	for (int i = 0; i < list_length(statement->occurrences); i++)
-	{
-		Query	   *query = lh_rewrite_variant(statement, slice, i);
-
-		if (query != NULL)
-			lh_execute_query(query, flow->query, None_Receiver, NULL, &executed);
-	}
-	error_context_stack = callback.previous;
+	run_variants(flow, slice, statement, None_Receiver, &executed);
 	counts->rows_in = counts->inserted = executed.inserted;
 }
 
@@ -168,19 +179,8 @@ run_dml(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts)
 {
 	LhStatement *statement = lh_statement_analyze(flow->query, flow->name, NULL);
 	LhExecuted	executed = {0};
-	ErrorContextCallback callback;
 
-	check_inputs(flow, statement);
-	lh_statement_stream(statement, flow->streaming);
-	lh_execute_push_error_context(&callback, flow->name, flow->query);
-	for (int i = 0; i < list_length(statement->occurrences); i++)
-	{
-		Query	   *query = lh_rewrite_variant(statement, slice, i);
-
-		if (query != NULL)
-			lh_execute_query(query, flow->query, None_Receiver, NULL, &executed);
-	}
-	error_context_stack = callback.previous;
+	run_variants(flow, slice, statement, None_Receiver, &executed);
 	counts->inserted = executed.inserted;
 	counts->updated = executed.updated;
 	counts->deleted = executed.deleted;
@@ -198,27 +198,6 @@ open_store(Tuplestorestate **rows)
 }
 
 /*
- * gather_rows gives the new rows of the query to "dest".
- */
-static void
-gather_rows(LhFlow *flow, const LhSlice *slice, LhStatement *statement, DestReceiver *dest)
-{
-	ErrorContextCallback callback;
-
-	check_inputs(flow, statement);
-	lh_statement_stream(statement, flow->streaming);
-	lh_execute_push_error_context(&callback, flow->name, flow->query);
-	for (int i = 0; i < list_length(statement->occurrences); i++)
-	{
-		Query	   *query = lh_rewrite_variant(statement, slice, i);
-
-		if (query != NULL)
-			lh_execute_query(query, flow->query, dest, NULL, NULL);
-	}
-	error_context_stack = callback.previous;
-}
-
-/*
  * run_merge gathers the new rows, then merges them by the mode's rule.
  */
 static void
@@ -229,7 +208,7 @@ run_merge(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts)
 	Tuplestorestate *rows;
 	DestReceiver *dest = open_store(&rows);
 
-	gather_rows(flow, slice, statement, dest);
+	run_variants(flow, slice, statement, dest, NULL);
 	if (tuplestore_tuple_count(rows) > 0)
 		lh_merge_apply(&flow->merge, rows, lh_statement_tupdesc(statement), NULL, NULL, counts);
 	tuplestore_end(rows);
@@ -245,7 +224,7 @@ run_send(LhFlow *flow, const LhSlice *slice, LhMergeCounts *counts)
 	Tuplestorestate *rows;
 	DestReceiver *dest = open_store(&rows);
 
-	gather_rows(flow, slice, statement, dest);
+	run_variants(flow, slice, statement, dest, NULL);
 	if (tuplestore_tuple_count(rows) > 0)
 		lh_flow_send(flow, statement, rows, NULL, NULL, counts);
 	tuplestore_end(rows);

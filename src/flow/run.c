@@ -8,16 +8,15 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "bronze/ingest.h"
 #include "catalog/catalog_access.h"
+#include "catalog/subtransaction.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 #include "flow/flow.h"
 
@@ -148,29 +147,22 @@ run_flows(List **steps)
 static bool
 run_step(RunStep *step)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	LhSubtransaction sub;
 	int64		loads = step->loads;
 	ErrorData  *volatile error = NULL;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	lh_subtransaction_begin(&sub);
 	PG_TRY();
 	{
 		do_step(step);
-		ReleaseCurrentSubTransaction();
+		lh_subtransaction_commit(&sub);
 		step->status = "succeeded";
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
+		error = lh_subtransaction_caught(&sub);
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	if (error == NULL)
 		return step->loads > loads;
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)

@@ -17,11 +17,11 @@
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 
 #include "catalog/catalog_access.h"
+#include "catalog/subtransaction.h"
 #include "compat.h"
 #include "job/job.h"
 
@@ -289,12 +289,10 @@ run_attempt(LhJobRun *run, int task)
 static LhTaskState
 try_task(LhJobRun *run, const LhTask *task, Jsonb **result, LhTaskFailure *failure)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	LhSubtransaction sub;
 	volatile LhTaskState state = LH_TASK_SUCCEEDED;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	lh_subtransaction_begin(&sub);
 	lh_task_timer_start(task->timeout);
 	PG_TRY();
 	{
@@ -302,23 +300,16 @@ try_task(LhJobRun *run, const LhTask *task, Jsonb **result, LhTaskFailure *failu
 		if (failure->message)
 			state = LH_TASK_FAILED;
 		(void) lh_task_timer_stop();
-		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+		lh_subtransaction_commit(&sub);
 	}
 	PG_CATCH();
 	{
 		bool		timed_out = lh_task_timer_stop();
 		ErrorData  *error;
 
-		MemoryContextSwitchTo(context);
 		if (geterrcode() == ERRCODE_QUERY_CANCELED && !timed_out)
 			PG_RE_THROW();
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
+		error = lh_subtransaction_caught(&sub);
 		state = timed_out ? LH_TASK_TIMED_OUT : LH_TASK_FAILED;
 		failure->sqlstate = error->sqlerrcode;
 		failure->message = timed_out ? psprintf("no end within %d seconds", task->timeout) : error->message;

@@ -27,12 +27,12 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/portal.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
 #include "utils/timeout.h"
 
 #include "bronze/ingest.h"
 #include "catalog/catalog_access.h"
+#include "catalog/subtransaction.h"
 #include "compat.h"
 #include "flow/flow.h"
 #include "job/job.h"
@@ -226,7 +226,6 @@ end_part(bool nonatomic)
 static void
 read_source(const LhSource *source, LhIngestCounts *counts, bool nonatomic)
 {
-	char	   *obstacle = lh_source_obstacle(source);
 	LhIngest   *ingest;
 	bool		more;
 
@@ -235,11 +234,7 @@ read_source(const LhSource *source, LhIngestCounts *counts, bool nonatomic)
 		lh_ingest_run(source, counts);
 		return;
 	}
-	if (obstacle)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("cannot run source \"%s\"", source->name),
-				 errdetail_internal("%s", obstacle)));
+	lh_source_check_can_run(source);
 	ingest = lh_ingest_open(source, false);
 	end_part(true);
 	for (more = lh_ingest_wait(ingest, 0); more;)
@@ -345,12 +340,11 @@ try_part(const LhSource *source, const LhFlow *flow,
 		 LhIngestCounts *ingested, LhFlowCounts *flowed, Parts *parts)
 {
 	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	LhSubtransaction sub = {0};
 	ErrorData  *volatile error = NULL;
 
 	if (!parts->nonatomic)
-		BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+		lh_subtransaction_begin(&sub);
 	PG_TRY();
 	{
 		if (source)
@@ -358,29 +352,27 @@ try_part(const LhSource *source, const LhFlow *flow,
 		else
 			run_flow(flow, flowed, parts->nonatomic);
 		if (!parts->nonatomic)
-			ReleaseCurrentSubTransaction();
+			lh_subtransaction_commit(&sub);
 	}
 	PG_CATCH();
 	{
 		/* canceling is no failure of the part: it ends the whole task */
 		if (geterrcode() == ERRCODE_QUERY_CANCELED)
 			PG_RE_THROW();
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
 		if (parts->nonatomic)
 		{
+			MemoryContextSwitchTo(context);
+			error = CopyErrorData();
+			FlushErrorState();
 			AbortCurrentTransaction();
 			StartTransactionCommand();
 			PushActiveSnapshot(GetTransactionSnapshot());
 		}
 		else
-			RollbackAndReleaseCurrentSubTransaction();
+			error = lh_subtransaction_caught(&sub);
 	}
 	PG_END_TRY();
 	MemoryContextSwitchTo(context);
-	if (!parts->nonatomic)
-		CurrentResourceOwner = owner;
 	if (error == NULL)
 		return;
 	if (source)

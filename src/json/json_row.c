@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/parallel.h"
 #include "access/xact.h"
+#include "catalog/subtransaction.h"
 #include "common/hashfn.h"
 #include "convert/convert.h"
 #include "funcapi.h"
@@ -24,7 +25,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/typcache.h"
 
 #define GUESSES 64				/* positions of keys that are remembered */
@@ -502,27 +502,19 @@ static bool
 read_guarded(LhJsonValue *target, LhJsonReading *reading, LhJsonToken first,
 			 Datum *value, bool isnull)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	LhSubtransaction sub;
 	volatile bool result = false;
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
+	lh_subtransaction_begin(&sub);
 	PG_TRY();
 	{
 		result = read_checked(target, reading, first, value, isnull);
-		ReleaseCurrentSubTransaction();
+		lh_subtransaction_commit(&sub);
 	}
 	PG_CATCH();
 	{
-		ErrorData  *data;
+		ErrorData  *data = lh_subtransaction_caught(&sub);
 
-		MemoryContextSwitchTo(context);
-		data = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(context);
-		CurrentResourceOwner = owner;
 		if (!lh_convert_is_data_error(data->sqlerrcode))
 			ReThrowError(data);
 		lh_error_set(reading->error, data->sqlerrcode, "%s", data->message);
@@ -530,8 +522,6 @@ read_guarded(LhJsonValue *target, LhJsonReading *reading, LhJsonToken first,
 		result = false;
 	}
 	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
 	return result;
 }
 

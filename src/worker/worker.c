@@ -252,6 +252,17 @@ lh_worker_interrupts(void)
 }
 
 /*
+ * leave_dead_server ends a worker whose server has died: a latch that is set again
+ * and again hides that in a wait.
+ */
+static void
+leave_dead_server(void)
+{
+	if (!PostmasterIsAlive())
+		proc_exit(1);
+}
+
+/*
  * lh_worker_wait sleeps until woken or until the time is over; true if this
  * worker was asked to leave.
  */
@@ -262,9 +273,7 @@ lh_worker_wait(long timeout_ms, const char *event)
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 					 timeout_ms, lh_wait_event(event));
 	ResetLatch(MyLatch);
-	/* a latch that is always set hides that the server is gone */
-	if (!PostmasterIsAlive())
-		proc_exit(1);
+	leave_dead_server();
 	lh_worker_interrupts();
 	return lh_slot_stop_requested();
 }
@@ -278,15 +287,31 @@ lh_worker_begin(const char *activity)
 {
 	MemoryContext context = CurrentMemoryContext;
 
-	/* a latch that is set again and again hides the end of the server in a wait */
-	if (!PostmasterIsAlive())
-		proc_exit(1);
+	leave_dead_server();
 	lh_slot_set_working(true);
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	pgstat_report_activity(STATE_RUNNING, activity);
 	MemoryContextSwitchTo(context);
+}
+
+/*
+ * lh_worker_caught, in a PG_CATCH block: reports the error, rolls the transaction
+ * back and gives the error, which lies in "context".
+ */
+ErrorData *
+lh_worker_caught(MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	EmitErrorReport();
+	FlushErrorState();
+	AbortCurrentTransaction();
+	MemoryContextSwitchTo(context);
+	return error;
 }
 
 void

@@ -103,6 +103,7 @@ extern void lh_worker_exit(LhOutcome outcome) pg_attribute_noreturn();
 extern const char *lh_worker_kind_name(LhWorkerKind kind);
 extern void lh_worker_begin(const char *activity);
 extern void lh_worker_commit(void);
+extern ErrorData *lh_worker_caught(MemoryContext context);
 
 /* one main function for each kind; they return when there is nothing to do */
 extern void lh_scheduler_run(const LhWorkerConfig *config);

@@ -60,14 +60,8 @@ clean_source(int32 source_id)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = lh_worker_caught(context);
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(context);
 		if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)
 		{
 			begin();

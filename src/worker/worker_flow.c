@@ -104,14 +104,9 @@ run_one_flow(int32 flow_id, Oid owner, bool *did, bool *foreign)
 	{
 		ErrorData  *error;
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
 		if (flow)
 			errcontext("flow \"%s\"", flow->name);
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(context);
+		error = lh_worker_caught(context);
 		if (flow && error->sqlerrcode != ERRCODE_QUERY_CANCELED)
 			record_failure(flow_id, error);
 	}

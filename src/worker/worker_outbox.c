@@ -67,14 +67,8 @@ lh_outbox_worker_run(const LhWorkerConfig *config)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = lh_worker_caught(context);
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(context);
 		if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)
 			record_failure(config, error);
 	}

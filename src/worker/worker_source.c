@@ -96,14 +96,8 @@ lh_source_run(const LhWorkerConfig *config)
 	}
 	PG_CATCH();
 	{
-		ErrorData  *error;
+		ErrorData  *error = lh_worker_caught(context);
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(context);
 		if (ingest)
 			lh_ingest_aborted(ingest);
 		if (error->sqlerrcode != ERRCODE_QUERY_CANCELED)

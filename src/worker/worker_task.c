@@ -52,15 +52,9 @@ lh_task_run(const LhWorkerConfig *config)
 	PG_CATCH();
 	{
 		bool		timed_out = lh_task_timer_stop();
-		ErrorData  *error;
+		ErrorData  *error = lh_worker_caught(context);
 		LhTaskState state = LH_TASK_FAILED;
 
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		MemoryContextSwitchTo(context);
 		/* what the task set must not get in the way of its own record */
 		SetConfigOption("statement_timeout", "0", PGC_USERSET, PGC_S_SESSION);
 		SetConfigOption("default_transaction_read_only", "off", PGC_USERSET, PGC_S_SESSION);
