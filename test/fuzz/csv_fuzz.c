@@ -22,9 +22,6 @@
 
 #include "source/csv_scan.h"
 
-/* those of the C library: nothing of PostgreSQL is linked */
-#undef fprintf
-
 #define MAX_WIDTH 8
 
 /* What must not depend on windows: a record's place in the file. */
@@ -41,60 +38,19 @@ typedef struct Found
 	LhCsvField	field[MAX_WIDTH];	/* starts are places in the file */
 } Found;
 
-typedef struct FoundList
-{
-	Found	   *found;
-	uint32		count;
-	uint32		allocated;
-} FoundList;
+#include "windows.h"
 
 static void
-violate(const char *rule, const Found *a, const Found *b)
+print_found(const Found *f)
 {
-	fprintf(stderr, "rule broken: %s\n", rule);
-	for (int i = 0; i < 2; i++)
-	{
-		const Found *f = i == 0 ? a : b;
-
-		if (f != NULL)
-			fprintf(stderr, "  [%u, %u) next %u line %u lines %u fields %u fault %d\n", f->start,
-					f->end, f->next, f->line, f->lines, f->fields, (int) f->fault);
-	}
-	abort();
-}
-
-static Found *
-add_found(FoundList *list)
-{
-	if (list->count == list->allocated)
-	{
-		list->allocated = list->allocated * 2 + 16;
-		list->found = realloc(list->found, list->allocated * sizeof(Found));
-	}
-	memset(&list->found[list->count], 0, sizeof(Found));
-	return &list->found[list->count++];
-}
-
-/*
- * Copies a window with its padding, and no byte more, so that a read beyond it
- * is seen.
- */
-static char *
-copy_window(const char *data, uint32 length)
-{
-	char	   *window = malloc(length + LH_CSV_PADDING);
-
-	memcpy(window, data, length);
-	memset(window + length, ' ', LH_CSV_PADDING);
-	return window;
+	fprintf(stderr, "  [%u, %u) next %u line %u lines %u fields %u fault %d\n", f->start,
+			f->end, f->next, f->line, f->lines, f->fields, (int) f->fault);
 }
 
 /* ------------------------------------------------- the scanner under test */
 
 /*
- * Scans the file as a reader does: windows that begin with a record, grown as
- * long as the record does not end in them.  "random" gives their sizes; 0 takes
- * the file as one window.
+ * Scans the file as a reader does.
  */
 static void
 scan_file(const LhCsvScan *dialect, const char *data, uint32 length, uint32 random,
@@ -103,15 +59,11 @@ scan_file(const LhCsvScan *dialect, const char *data, uint32 length, uint32 rand
 	LhCsvScan	scan = *dialect;
 	LhCsvField	fields[MAX_WIDTH];
 	LhCsvRecord record;
-	uint32		offset = 0;
-	uint32		line = 0;
-	uint32		size = random == 0 ? length : random % 97;
-	char	   *window;
+	Windows		windows;
 
 	scan.fields = fields;
-	size = Min(size, length);
-	window = copy_window(data, size);
-	lh_csv_feed(&scan, window, size, size == length);
+	begin_windows(&windows, data, length, random, LH_CSV_PADDING);
+	lh_csv_feed(&scan, windows.window, windows.size, is_last_window(&windows));
 	for (;;)
 	{
 		LhCsvResult result;
@@ -119,42 +71,30 @@ scan_file(const LhCsvScan *dialect, const char *data, uint32 length, uint32 rand
 
 		scan.used = 0;
 		result = scan.wide != NULL ? lh_csv_next_wide(&scan, &record) : lh_csv_next(&scan, &record);
-		if (result == LH_CSV_RECORD)
+		if (result == LH_CSV_END)
+			break;
+		if (result != LH_CSV_RECORD)
 		{
-			found = add_found(list);
-			found->start = offset + record.start;
-			found->end = offset + record.end;
-			found->next = offset + scan.position;
-			found->line = line + record.line;
-			found->lines = line + scan.lines;
-			found->fields = record.fields;
-			found->fault = record.fault;
-			found->plain = record.plain;
-			for (uint32 i = 0; i < Min(record.fields, scan.width); i++)
-			{
-				found->field[i] = fields[i];
-				found->field[i].start += offset;
-			}
+			next_window(&windows, scan.position, scan.lines);
+			lh_csv_feed(&scan, windows.window, windows.size, is_last_window(&windows));
 			continue;
 		}
-		if (result == LH_CSV_END)
+		found = add_found(list);
+		found->start = windows.offset + record.start;
+		found->end = windows.offset + record.end;
+		found->next = windows.offset + scan.position;
+		found->line = windows.line + record.line;
+		found->lines = windows.line + scan.lines;
+		found->fields = record.fields;
+		found->fault = record.fault;
+		found->plain = record.plain;
+		for (uint32 i = 0; i < Min(record.fields, scan.width); i++)
 		{
-			if (offset + scan.position != length)
-				violate("the end of the scan is the end of the file", NULL, NULL);
-			break;
+			found->field[i] = fields[i];
+			found->field[i].start += windows.offset;
 		}
-		if (scan.last)
-			violate("nothing more is asked for behind the last byte", NULL, NULL);
-		offset += scan.position;
-		line += scan.lines;
-		random = random * 1103515245 + 12345;
-		size = (scan.position == 0 ? size : 0) + 1 + (random >> 16) % 97;
-		size = Min(size, length - offset);
-		free(window);
-		window = copy_window(data + offset, size);
-		lh_csv_feed(&scan, window, size, offset + size == length);
 	}
-	free(window);
+	end_windows(&windows, scan.position);
 }
 
 /* --------------------------------------------------------- the plain one */
@@ -347,8 +287,7 @@ check_same(const LhCsvScan *dialect, const FoundList *a, const FoundList *b, con
 		const Found *f = &a->found[i];
 		const Found *g = &b->found[i];
 
-		if (f->start != g->start || f->end != g->end || f->next != g->next || f->line != g->line ||
-			f->lines != g->lines || f->fields != g->fields || f->fault != g->fault)
+		if (!same_place(f, g) || f->fields != g->fields || f->fault != g->fault)
 			violate(rule, f, g);
 		if (f->fault == LH_CSV_GOOD &&
 			memcmp(f->field, g->field, sizeof(LhCsvField) * Min(f->fields, dialect->width)) != 0)
@@ -417,8 +356,7 @@ check_bounds(const LhCsvScan *dialect, const char *data, uint32 length, const Fo
 		const Found *f = &list->found[i];
 		const Found *g = &found.found[i];
 
-		if (f->start != g->start || f->end != g->end || f->next != g->next || f->line != g->line ||
-			f->lines != g->lines || f->fault != g->fault)
+		if (!same_place(f, g) || f->fault != g->fault)
 			violate("bounds are those of records", f, g);
 	}
 	if (list->count != found.count)

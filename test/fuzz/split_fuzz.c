@@ -18,9 +18,6 @@
 #include "json/json_scan.h"
 #include "source/json_split.h"
 
-/* those of the C library: nothing of PostgreSQL is linked */
-#undef fprintf
-
 /* What must not depend on windows. */
 typedef struct Found
 {
@@ -32,103 +29,47 @@ typedef struct Found
 	bool		unclosed;
 } Found;
 
-typedef struct FoundList
-{
-	Found	   *found;
-	uint32		count;
-	uint32		allocated;
-} FoundList;
+#include "windows.h"
 
 static void
-violate(const char *rule, const Found *a, const Found *b)
+print_found(const Found *f)
 {
-	fprintf(stderr, "rule broken: %s\n", rule);
-	for (int i = 0; i < 2; i++)
-	{
-		const Found *f = i == 0 ? a : b;
-
-		if (f != NULL)
-			fprintf(stderr, "  [%u, %u) next %u line %u lines %u unclosed %d\n", f->start,
-					f->end, f->next, f->line, f->lines, f->unclosed);
-	}
-	abort();
+	fprintf(stderr, "  [%u, %u) next %u line %u lines %u unclosed %d\n", f->start,
+			f->end, f->next, f->line, f->lines, f->unclosed);
 }
 
 /*
- * Copies a window and no byte more, so that a read beyond it is seen.
- */
-static char *
-copy_window(const char *data, uint32 length)
-{
-	char	   *window = malloc(length);
-
-	memcpy(window, data, length);
-	return window;
-}
-
-static void
-add_found(FoundList *list, const LhJsonSplit *split, uint32 offset, uint32 line, bool unclosed)
-{
-	Found	   *f;
-
-	if (list->count == list->allocated)
-	{
-		list->allocated = list->allocated * 2 + 16;
-		list->found = realloc(list->found, list->allocated * sizeof(Found));
-	}
-	f = &list->found[list->count++];
-	f->start = offset + split->start;
-	f->end = offset + split->end;
-	f->next = offset + split->position;
-	f->line = line + split->line;
-	f->lines = line + split->lines;
-	f->unclosed = unclosed;
-}
-
-/*
- * Finds the records as a reader does: windows that begin with a record, grown as
- * long as the record does not end in them.  "random" gives their sizes; 0 takes
- * the file as one window.
+ * Finds the records as a reader does.
  */
 static void
 split_file(const char *data, uint32 length, uint32 random, uint32 lax, FoundList *list)
 {
 	LhJsonSplit split;
-	uint32		offset = 0;
-	uint32		line = 0;
-	uint32		size = random == 0 ? length : Min(random % 97, length);
-	char	   *window = copy_window(data, size);
+	LhJsonSplitResult result;
+	Windows		windows;
 
+	begin_windows(&windows, data, length, random, 0);
 	lh_json_split_begin(&split);
 	split.lax = lax;
-	lh_json_split_feed(&split, window, size, size == length);
-	for (;;)
+	lh_json_split_feed(&split, windows.window, windows.size, is_last_window(&windows));
+	while ((result = lh_json_split_next(&split)) != LH_JSON_SPLIT_END)
 	{
-		LhJsonSplitResult result = lh_json_split_next(&split);
-
 		if (result == LH_JSON_SPLIT_RECORD || result == LH_JSON_SPLIT_UNCLOSED)
 		{
-			add_found(list, &split, offset, line, result == LH_JSON_SPLIT_UNCLOSED);
+			Found	   *f = add_found(list);
+
+			f->start = windows.offset + split.start;
+			f->end = windows.offset + split.end;
+			f->next = windows.offset + split.position;
+			f->line = windows.line + split.line;
+			f->lines = windows.line + split.lines;
+			f->unclosed = result == LH_JSON_SPLIT_UNCLOSED;
 			continue;
 		}
-		if (result == LH_JSON_SPLIT_END)
-		{
-			if (offset + split.position != length)
-				violate("the end of the search is the end of the file", NULL, NULL);
-			break;
-		}
-		if (split.last)
-			violate("nothing more is asked for behind the last byte", NULL, NULL);
-		offset += split.position;
-		line += split.lines;
-		random = random * 1103515245 + 12345;
-		size = (split.position == 0 ? size : 0) + 1 + (random >> 16) % 97;
-		size = Min(size, length - offset);
-		free(window);
-		window = copy_window(data + offset, size);
-		lh_json_split_feed(&split, window, size, offset + size == length);
+		next_window(&windows, split.position, split.lines);
+		lh_json_split_feed(&split, windows.window, windows.size, is_last_window(&windows));
 	}
-	free(window);
+	end_windows(&windows, split.position);
 }
 
 static bool
@@ -189,8 +130,7 @@ check_same(const FoundList *a, const FoundList *b)
 		const Found *f = &a->found[i];
 		const Found *g = &b->found[i];
 
-		if (f->start != g->start || f->end != g->end || f->next != g->next || f->line != g->line ||
-			f->lines != g->lines || f->unclosed != g->unclosed)
+		if (!same_place(f, g) || f->unclosed != g->unclosed)
 			violate("windows do not matter", f, g);
 	}
 	if (a->count != b->count)
