@@ -4,7 +4,8 @@
  *
  * Each check compares two things that were written by different code: the rows
  * of a table with what its loads say, the ledger with the loads, the offsets
- * with the loads, and a flow's target with its query run on everything.  All
+ * with the loads, a flow's target with its query run on everything, the messages
+ * of a flow that sends with what its query gives, and the outbox with itself.  All
  * checks of one call see one snapshot only if the transaction's isolation level
  * says so; under READ COMMITTED a load that commits in between can show up as a
  * difference, so each table is read before its loads are.
@@ -17,6 +18,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "fmgr.h"
+#include "foreign/foreign.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -30,6 +32,7 @@
 #include "delta/delta.h"
 #include "delta/load.h"
 #include "flow/flow.h"
+#include "outbox/outbox.h"
 
 /* the result set being made */
 typedef struct Report
@@ -49,6 +52,8 @@ static void verify_table(Report *report, const Table *table);
 static void compare_loads(Report *report, const Table *table, Datum loads, Datum counts);
 static void verify_catalog(Report *report, const char *check, const char *sql);
 static void verify_flow(Report *report, int32 flow_id);
+static void verify_sink(Report *report, const LhFlow *flow);
+static int64 count_in_query(const LhFlow *flow);
 static bool judges_surplus(const LhFlow *flow);
 static bool excepted(const LhFlow *flow, const char *column);
 static char *flow_comparison(const LhFlow *flow);
@@ -113,6 +118,47 @@ static const char offset_check[] =
 " WHERE pg_catalog.pg_has_role($1, s.owner::pg_catalog.oid, 'USAGE')"
 " ORDER BY 1";
 
+/* messages that wait, by server and role: each belongs to a batch, each batch has
+ * messages and a place of its own, and somebody can send them */
+static const char outbox_check[] =
+"SELECT pg_catalog.concat(q.server, ': ', COALESCE(r.rolname::pg_catalog.text, q.owner::pg_catalog.text)),"
+"       f.srvname IS NOT NULL AND r.oid IS NOT NULL AND q.empty OPERATOR(pg_catalog.=) 0 AND q.doubled OPERATOR(pg_catalog.=) 0"
+"         AND q.ahead OPERATOR(pg_catalog.=) 0 AND q.broken OPERATOR(pg_catalog.=) 0,"
+"       pg_catalog.concat(q.messages, ' messages in ', q.batches, ' batches, ', q.refused, ' refused',"
+"         CASE WHEN f.srvname IS NULL THEN '; the server does not exist' END,"
+"         CASE WHEN r.oid IS NULL THEN '; the role does not exist' END,"
+"         CASE WHEN q.empty OPERATOR(pg_catalog.>) 0 THEN pg_catalog.concat('; ', q.empty, ' batches without messages') END,"
+"         CASE WHEN q.doubled OPERATOR(pg_catalog.>) 0 THEN pg_catalog.concat('; ', q.doubled, ' places taken twice') END,"
+"         CASE WHEN q.ahead OPERATOR(pg_catalog.>) 0 THEN pg_catalog.concat('; ', q.ahead, ' batches with numbers that were never given') END,"
+"         CASE WHEN q.broken OPERATOR(pg_catalog.>) 0 THEN pg_catalog.concat('; ', q.broken, ' messages whose key or state is not whole') END)"
+"  FROM (SELECT b.server, b.owner, pg_catalog.count(*) AS batches,"
+"               pg_catalog.sum(m.messages) AS messages, pg_catalog.sum(m.refused) AS refused, pg_catalog.sum(m.broken) AS broken,"
+"               pg_catalog.count(*) FILTER (WHERE m.messages OPERATOR(pg_catalog.=) 0) AS empty,"
+"               pg_catalog.count(*) OPERATOR(pg_catalog.-) pg_catalog.count(DISTINCT b.commit_order) AS doubled,"
+"               pg_catalog.count(*) FILTER (WHERE b.commit_order OPERATOR(pg_catalog.>) c.last_value"
+"                 OR b.batch_id OPERATOR(pg_catalog.>) i.last_value OR m.last OPERATOR(pg_catalog.>) n.last_value) AS ahead"
+"          FROM lakehouse.outbox_batch b"
+"         CROSS JOIN LATERAL ("
+"               SELECT pg_catalog.count(*) AS messages, pg_catalog.count(sqlstate) AS refused, pg_catalog.max(message_id) AS last,"
+"                      pg_catalog.count(*) FILTER (WHERE (key IS NULL) OPERATOR(pg_catalog.<>) (key_hash IS NULL)"
+"                        OR (sqlstate IS NULL) OPERATOR(pg_catalog.<>) (failed IS NULL)) AS broken"
+"                 FROM lakehouse.outbox o WHERE o.batch_id OPERATOR(pg_catalog.=) b.batch_id) m"
+"         CROSS JOIN lakehouse.outbox_commit_order_seq c"
+"         CROSS JOIN lakehouse.outbox_batch_id_seq i"
+"         CROSS JOIN lakehouse.outbox_message_id_seq n"
+"         WHERE pg_catalog.pg_has_role($1, b.owner::pg_catalog.oid, 'USAGE')"
+"         GROUP BY b.server, b.owner) q"
+"  LEFT JOIN pg_catalog.pg_foreign_server f ON f.srvname OPERATOR(pg_catalog.=) q.server"
+"  LEFT JOIN pg_catalog.pg_roles r ON r.oid OPERATOR(pg_catalog.=) q.owner::pg_catalog.oid"
+" ORDER BY 1";
+
+/* messages of no batch: nobody would ever send them */
+static const char stray_check[] =
+"SELECT 'messages without a batch', false, pg_catalog.concat(n, ' messages belong to no transaction; the first one has number ', first)"
+"  FROM (SELECT pg_catalog.count(*) AS n, pg_catalog.min(message_id) AS first FROM lakehouse.outbox o"
+"         WHERE NOT EXISTS (SELECT FROM lakehouse.outbox_batch b WHERE b.batch_id OPERATOR(pg_catalog.=) o.batch_id)) q"
+" WHERE n OPERATOR(pg_catalog.>) 0 AND pg_catalog.pg_has_role($1, 'pg_monitor', 'USAGE')";
+
 /*
  * lakehouse.verify() returns one row for each thing that was compared.
  */
@@ -149,6 +195,10 @@ lakehouse_verify(PG_FUNCTION_ARGS)
 		verify_table(&report, &tables[row]);
 	verify_catalog(&report, "file", file_check);
 	verify_catalog(&report, "offset", offset_check);
+	verify_catalog(&report, "outbox", outbox_check);
+	/* messages of this transaction have no batch yet */
+	if (!lh_outbox_own_messages())
+		verify_catalog(&report, "outbox", stray_check);
 
 	lh_catalog_begin(&catalog);
 	count = lh_catalog_run("SELECT flow_id FROM lakehouse.flow"
@@ -301,9 +351,14 @@ verify_flow(Report *report, int32 flow_id)
 	pending = lh_catalog_int64(0, 1, 0);
 	lh_catalog_end(&catalog);
 
-	if (pending > 0)
+	if (flow->server != NULL && !OidIsValid(get_foreign_server_oid(flow->server, true)))
+		add_row(report, flow->name, "flow", 0,
+				psprintf("server \"%s\", which its messages go to, does not exist", flow->server));
+	else if (pending > 0)
 		add_row(report, flow->name, "flow", -1,
 				psprintf("not checked: " INT64_FORMAT " loads are waiting; run the flow first", pending));
+	else if (lh_flow_is_sink(flow->mode))
+		verify_sink(report, flow);
 	else if (comparison == NULL)
 		add_row(report, flow->name, "flow", -1,
 				psprintf("not checked: a flow of mode %s has no single result to compare with", flow->mode));
@@ -329,6 +384,68 @@ verify_flow(Report *report, int32 flow_id)
 	}
 	MemoryContextSwitchTo(caller);
 	MemoryContextReset(report->context);
+}
+
+/*
+ * verify_sink compares what the query of a flow that sends gives now, rows or
+ * keys, with the messages that its runs put into the outbox: more than that is
+ * usual, rows were changed or went away since; fewer says that some never got
+ * there, unless a table that is read as it stands has grown.
+ */
+static void
+verify_sink(Report *report, const LhFlow *flow)
+{
+	static const Oid types[] = {INT4OID};
+	Datum		value = Int32GetDatum(flow->flow_id);
+	bool		by_key = strcmp(flow->mode, "upsert_kafka") == 0;
+	int64		rows = count_in_query(flow);
+	int64		written;
+	int64		tombstones;
+	LhCatalog	catalog;
+
+	lh_catalog_begin(&catalog);
+	lh_catalog_run("SELECT COALESCE(pg_catalog.sum(inserted), 0)::pg_catalog.int8,"
+				   " COALESCE(pg_catalog.sum(deleted), 0)::pg_catalog.int8"
+				   " FROM lakehouse.flow_run WHERE flow_id OPERATOR(pg_catalog.=) $1", 1, types, &value, NULL);
+	written = lh_catalog_int64(0, 1, 0);
+	tombstones = lh_catalog_int64(0, 2, 0);
+	lh_catalog_end(&catalog);
+	add_row(report, flow->name, "flow", written >= rows ? 1 : flow->statics != NIL ? -1 : 0,
+			psprintf("recomputed: " INT64_FORMAT " %s; its runs wrote " INT64_FORMAT " messages and " INT64_FORMAT " tombstones%s",
+					 rows, by_key ? "keys" : "rows", written, tombstones,
+					 written >= rows ? "" : flow->statics != NIL ? " (not checked: it reads tables that may have grown since)"
+					 : by_key ? "; some keys were never sent" : "; some rows were never sent"));
+}
+
+/*
+ * count_in_query counts the rows, in mode upsert_kafka the keys, that a flow's
+ * query gives now.  As the flow's owner.
+ */
+static int64
+count_in_query(const LhFlow *flow)
+{
+	StringInfoData keys;
+	const char *sql;
+	LhIdentity	saved;
+	ListCell   *cell;
+	bool		isnull;
+	int64		rows;
+
+	initStringInfo(&keys);
+	foreach(cell, flow->merge.keys)
+		appendStringInfo(&keys, "%s%s", keys.len ? ", " : "", quote_identifier(lfirst(cell)));
+	if (strcmp(flow->mode, "upsert_kafka") == 0)
+		sql = psprintf("SELECT pg_catalog.count(*) FROM (SELECT DISTINCT %s FROM (%s\n) q) k", keys.data, flow->query);
+	else
+		sql = psprintf("SELECT pg_catalog.count(*) FROM (%s\n) q", flow->query);
+	lh_identity_role(&saved, flow->owner, flow->path);
+	SPI_connect();
+	if (SPI_execute(sql, false, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not count what flow \"%s\" sends", flow->name);
+	rows = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	SPI_finish();
+	lh_identity_restore(&saved);
+	return rows;
 }
 
 /*
@@ -364,7 +481,7 @@ judges_surplus(const LhFlow *flow)
  * what it has too much: whole rows where the mode promises them, keys where a
  * flow only promises that each key is there.  NULL if nothing is promised that
  * a query could tell (DML; scd1 has deletes that depend on the sequence; what was
- * sent is in a topic).
+ * sent is in a topic: verify_sink).
  */
 static char *
 flow_comparison(const LhFlow *flow)

@@ -219,6 +219,12 @@ lh_outbox_add(Oid server, Oid owner, const char *topic, const LhOutboxMessage *m
 	return last;
 }
 
+bool
+lh_outbox_own_messages(void)
+{
+	return batches != NIL;
+}
+
 /*
  * order_batches gives the batches of this transaction their place among those
  * of others.  A batch whose messages were all rolled back is left out.

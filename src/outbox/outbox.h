@@ -58,6 +58,9 @@ extern void lh_outbox_init(void);
 extern int64 lh_outbox_add(Oid server, Oid owner, const char *topic,
 						   const LhOutboxMessage *messages, int count);
 
+/* true if this transaction has messages, which have no batch before it ends */
+extern bool lh_outbox_own_messages(void);
+
 /* raises 22023 unless it can be the name of a topic */
 extern void lh_outbox_check_topic(const char *topic);
 
@@ -79,6 +82,11 @@ extern List *lh_outbox_due(void);
 /* remembers a failure (with back-off) of a topic, or of the server (topic NULL) */
 extern void lh_outbox_failed(const char *server, Oid owner, const char *topic,
 							 int sqlstate, const char *message);
+
+/* deletes what is kept of servers and roles that are gone: now, or if something
+ * may be gone, to be called often */
+extern void lh_outbox_forget(void);
+extern void lh_outbox_tidy(void);
 
 /* send.c */
 typedef struct LhSender LhSender;

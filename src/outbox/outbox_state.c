@@ -1,18 +1,28 @@
 /*
  * outbox_state.c
- *	  How sending fares: who has something to send now, failures and back-off.
+ *	  How sending fares: who has something to send now, failures and back-off, and
+ *	  the end of what is kept of servers and roles that are gone.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
 #include "foreign/foreign.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
 
 #include "catalog/catalog_access.h"
 #include "outbox/outbox_internal.h"
 
 /* longest time between two attempts */
 #define MAX_BACKOFF_MS (60 * 1000)
+
+/* without any sign that something is gone it is looked for so often */
+#define TIDY_INTERVAL_MS (60 * 1000)
+
+/* set when a server or a role changed, or is gone */
+static bool changed = true;
 
 /*
  * lh_outbox_due returns who has messages that could be sent now.  The pairs are
@@ -91,4 +101,55 @@ lh_outbox_failed(const char *server, Oid owner, const char *topic, int sqlstate,
 				   "   OPERATOR(pg_catalog.*) '1 millisecond'::pg_catalog.interval)",
 				   6, types, values, NULL);
 	lh_catalog_end(&catalog);
+}
+
+static void
+on_change(Datum arg, int cache, uint32 hash)
+{
+	changed = true;
+}
+
+/*
+ * lh_outbox_forget deletes what is kept of servers and roles that are gone,
+ * unless messages of theirs wait: those show why until they are discarded.
+ */
+void
+lh_outbox_forget(void)
+{
+	LhCatalog	catalog;
+
+	lh_catalog_begin(&catalog);
+	lh_catalog_run("DELETE FROM lakehouse.outbox_state s"
+				   " WHERE NOT (EXISTS (SELECT FROM pg_catalog.pg_foreign_server f"
+				   "                     WHERE f.srvname OPERATOR(pg_catalog.=) s.server)"
+				   "            AND EXISTS (SELECT FROM pg_catalog.pg_roles r"
+				   "                     WHERE r.oid OPERATOR(pg_catalog.=) s.owner::pg_catalog.oid))"
+				   "   AND NOT EXISTS (SELECT FROM lakehouse.outbox_batch b"
+				   "     WHERE b.server OPERATOR(pg_catalog.=) s.server AND b.owner OPERATOR(pg_catalog.=) s.owner)",
+				   0, NULL, NULL, NULL);
+	lh_catalog_end(&catalog);
+}
+
+/*
+ * lh_outbox_tidy does that if something may be gone; cheap otherwise, to be
+ * called often.
+ */
+void
+lh_outbox_tidy(void)
+{
+	static bool registered = false;
+	static TimestampTz last = 0;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!registered)
+	{
+		CacheRegisterSyscacheCallback(FOREIGNSERVEROID, on_change, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHOID, on_change, (Datum) 0);
+		registered = true;
+	}
+	if (!changed && !TimestampDifferenceExceeds(last, now, TIDY_INTERVAL_MS))
+		return;
+	changed = false;
+	last = now;
+	lh_outbox_forget();
 }

@@ -18,6 +18,12 @@
 #include "outbox/outbox_internal.h"
 #include "source/server.h"
 
+/* condition on message o of batch b: kafka_discard takes it */
+#define DISCARDED_MESSAGE \
+	"o.batch_id OPERATOR(pg_catalog.=) b.batch_id AND (o.sqlstate IS NOT NULL OR $4 IS NOT NULL)" \
+	" AND ($3 IS NULL OR o.topic OPERATOR(pg_catalog.=) $3)" \
+	" AND ($4 IS NULL OR o.message_id OPERATOR(pg_catalog.=) ANY ($4))"
+
 PG_FUNCTION_INFO_V1(lakehouse_kafka_produce);
 PG_FUNCTION_INFO_V1(lakehouse_kafka_produce_bytea);
 PG_FUNCTION_INFO_V1(lakehouse_kafka_produce_jsonb);
@@ -192,6 +198,7 @@ lakehouse_kafka_send(PG_FUNCTION_ARGS)
 	int64		present;
 
 	(void) find_server(name);
+	lh_outbox_forget();
 	if (get_call_result_type(fcinfo, NULL, &tupdesc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	(void) lh_catalog_lock(LH_LOCK_OUTBOX_SENDER, lh_sender_lock_id(name, owner), true);
@@ -290,14 +297,18 @@ lakehouse_kafka_discard(PG_FUNCTION_ARGS)
 {
 	int64		discarded;
 
+	/* whoever sends the rest of a batch waits, and then sees that it is the rest */
+	(void) run_on_messages(fcinfo,
+						   "SELECT FROM lakehouse.outbox_batch b"
+						   " WHERE b.server OPERATOR(pg_catalog.=) $2::pg_catalog.name"
+						   "   AND pg_catalog.pg_has_role($1, b.owner::pg_catalog.oid, 'USAGE') AND $5 IS NOT NULL"
+						   "   AND EXISTS (SELECT FROM lakehouse.outbox o WHERE " DISCARDED_MESSAGE ")"
+						   " ORDER BY b.batch_id FOR UPDATE OF b");
 	discarded = run_on_messages(fcinfo,
 								"DELETE FROM lakehouse.outbox o USING lakehouse.outbox_batch b"
-								" WHERE b.batch_id OPERATOR(pg_catalog.=) o.batch_id"
-								"   AND b.server OPERATOR(pg_catalog.=) $2::pg_catalog.name"
-								"   AND pg_catalog.pg_has_role($1, b.owner::pg_catalog.oid, 'USAGE')"
-								"   AND (o.sqlstate IS NOT NULL OR $4 IS NOT NULL)"
-								"   AND ($3 IS NULL OR o.topic OPERATOR(pg_catalog.=) $3)"
-								"   AND ($4 IS NULL OR o.message_id OPERATOR(pg_catalog.=) ANY ($4)) AND $5 IS NOT NULL");
+								" WHERE b.server OPERATOR(pg_catalog.=) $2::pg_catalog.name"
+								"   AND pg_catalog.pg_has_role($1, b.owner::pg_catalog.oid, 'USAGE') AND $5 IS NOT NULL"
+								"   AND " DISCARDED_MESSAGE);
 	CommandCounterIncrement();
 	if (discarded > 0)
 		(void) run_on_messages(fcinfo,
@@ -306,5 +317,7 @@ lakehouse_kafka_discard(PG_FUNCTION_ARGS)
 							   "   AND pg_catalog.pg_has_role($1, b.owner::pg_catalog.oid, 'USAGE')"
 							   "   AND NOT EXISTS (SELECT FROM lakehouse.outbox o WHERE o.batch_id OPERATOR(pg_catalog.=) b.batch_id)"
 							   "   AND $3 IS NOT DISTINCT FROM $3 AND $4 IS NOT DISTINCT FROM $4 AND $5 IS NOT NULL");
+	CommandCounterIncrement();
+	lh_outbox_forget();
 	PG_RETURN_INT64(discarded);
 }

@@ -539,6 +539,9 @@ delete_sent(LhSender *sender)
 		return 0;
 	lh_catalog_begin(&catalog);
 	lh_catalog_by_index();
+	/* kafka_discard takes other messages of these batches, and may not be done */
+	lh_catalog_run("SELECT FROM lakehouse.outbox_batch b WHERE b.batch_id OPERATOR(pg_catalog.=) ANY ($1)"
+				   " ORDER BY b.batch_id FOR UPDATE", 1, types, values, NULL);
 	lh_catalog_run("DELETE FROM lakehouse.outbox o"
 				   " USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) d(b, m)"
 				   " WHERE o.batch_id OPERATOR(pg_catalog.=) d.b AND o.message_id OPERATOR(pg_catalog.=) d.m",

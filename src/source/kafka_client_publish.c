@@ -25,6 +25,9 @@ lh_kafka_on_publish(rd_kafka_t *rk, rd_kafka_resp_err_t err,
 		err = positions->elems[i].err;
 	if (err == RD_KAFKA_RESP_ERR__NO_OFFSET)
 		return;
+	/* the cluster told why there is no coordinator once, before this */
+	if (err == RD_KAFKA_RESP_ERR__WAIT_COORD && kafka->publish_error != RD_KAFKA_RESP_ERR_NO_ERROR)
+		err = kafka->publish_error;
 	kafka->publish_error = err;
 	kafka->publish_answered = true;
 }
@@ -52,9 +55,35 @@ lh_kafka_publish(LhKafka *kafka, const LhKafkaQuestion *positions, int count, in
 		rd_kafka_poll(kafka->rk, 10);
 }
 
+/*
+ * hear_coordinator takes what librdkafka tells about the group itself, which is
+ * all that its own queue ever holds here: nothing is read as a group.  It tells
+ * once; positions are answered with "waiting for coordinator" from then on.
+ */
+static void
+hear_coordinator(LhKafka *kafka)
+{
+	rd_kafka_queue_t *queue = rd_kafka_queue_get_consumer(kafka->rk);
+	rd_kafka_message_t *message;
+
+	if (queue == NULL)
+		return;
+	while ((message = rd_kafka_consume_queue(queue, 0)) != NULL)
+	{
+		if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			kafka->publish_error = message->err;
+			kafka->publish_answered = true;
+		}
+		rd_kafka_message_destroy(message);
+	}
+	rd_kafka_queue_destroy(queue);
+}
+
 bool
 lh_kafka_publish_answer(LhKafka *kafka, LhError *error)
 {
+	hear_coordinator(kafka);
 	rd_kafka_poll(kafka->rk, 0);
 	if (!kafka->publish_answered)
 		return false;

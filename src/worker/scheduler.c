@@ -395,6 +395,7 @@ serve_outbox(LhSchedulerPass *pass)
 	List	   *due;
 
 	lh_worker_begin("outbox");
+	lh_outbox_tidy();
 	due = lh_outbox_due();
 	foreach(cell, due)
 	{

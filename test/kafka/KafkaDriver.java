@@ -45,8 +45,15 @@ import org.apache.kafka.common.IsolationLevel;
 import org.apache.kafka.common.Node;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.TopicPartitionInfo;
+import org.apache.kafka.common.acl.AccessControlEntry;
+import org.apache.kafka.common.acl.AclBinding;
+import org.apache.kafka.common.acl.AclOperation;
+import org.apache.kafka.common.acl.AclPermissionType;
 import org.apache.kafka.common.config.ConfigResource;
 import org.apache.kafka.common.errors.ElectionNotNeededException;
+import org.apache.kafka.common.resource.PatternType;
+import org.apache.kafka.common.resource.ResourcePattern;
+import org.apache.kafka.common.resource.ResourceType;
 
 public class KafkaDriver {
 	static final ObjectMapper json = new ObjectMapper();
@@ -101,6 +108,8 @@ public class KafkaDriver {
 			case "elect" -> elect(command);
 			case "describe" -> describe(command, answer);
 			case "ends" -> ends(command, answer);
+			case "quorum" -> answer.put("leader", admin.describeMetadataQuorum().quorumInfo().get().leaderId());
+			case "deny" -> deny(command);
 			case "user" -> user(command);
 			default -> records.run(command, answer);
 		}
@@ -255,6 +264,18 @@ public class KafkaDriver {
 			for (Node node : info.isr())
 				partition.withArray("isr").add(node.id());
 		}
+	}
+
+	/* deny: "principal", "group": it may not read as this group; "permit": 1 takes that back */
+	private void deny(JsonNode command) throws Exception {
+		AclBinding rule = new AclBinding(
+				new ResourcePattern(ResourceType.GROUP, command.get("group").asText(), PatternType.LITERAL),
+				new AccessControlEntry(command.get("principal").asText(), "*", AclOperation.READ, AclPermissionType.DENY));
+
+		if (command.has("permit"))
+			admin.deleteAcls(List.of(rule.toFilter())).all().get();
+		else
+			admin.createAcls(List.of(rule)).all().get();
 	}
 
 	/* ends: "topic"; gives "low", "committed" and "end" {"partition": offset} */

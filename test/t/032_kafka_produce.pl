@@ -11,7 +11,7 @@ use Time::HiRes qw(time usleep);
 
 my $seed = seed();
 my $node = lakehouse_node('kafka_produce', conf => "max_prepared_transactions = 2\n");
-my $broker = start_broker('out:4,big:1,keys:4,down:2,denied:1,tomb:1,gold:2,events:1,bulk:3,nowhere:1');
+my $broker = start_broker('out:4,big:1,keys:4,down:2,denied:1,tomb:1,gold:2,events:1,bulk:3,nowhere:1,closed:1');
 
 $node->safe_psql('postgres', <<"END");
 CREATE SERVER cluster FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '$broker->{servers}');
@@ -192,6 +192,40 @@ all_sent('other topics go on', 'out');
 broker_command($broker, 'fail denied 0');
 broker_command($broker, 'fail nowhere 0');
 all_sent('they follow by themselves when it is over', 'denied', 'nowhere');
+
+# one of a batch is discarded while the other one is sent
+broker_command($broker, 'fail closed 3');
+$node->safe_psql('postgres', q{BEGIN; SELECT lakehouse.kafka_produce('cluster', 'big', 'p', 'v', partition => 7); SELECT lakehouse.kafka_produce('cluster', 'closed', 'k', 'v'); COMMIT});
+ok(poll_value($node, q{SELECT string_agg(topic || ' ' || (failures > 0) || ' ' || refused, ', ' ORDER BY topic) FROM lakehouse.kafka_outbox_status WHERE waiting + refused > 0}, 'big false 1, closed true 0'),
+	'one message is refused, the topic of the other one is');
+my $discarding = $node->background_psql('postgres');
+$discarding->query_safe(q{BEGIN});
+$discarding->query_safe(q{SELECT lakehouse.kafka_discard('cluster', 'big')});
+broker_command($broker, 'fail closed 0');
+$node->safe_psql('postgres', q{SELECT lakehouse.kafka_retry('cluster', 'closed')});
+ok(poll_value($node, q{SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'lakehouse outbox' AND wait_event_type = 'Lock'}, '1'), 'its sender waits for the discard');
+$discarding->query_safe(q{COMMIT});
+$discarding->quit;
+ok(poll_value($node, q{SELECT (SELECT count(*) FROM lakehouse.outbox) || ' ' || (SELECT count(*) FROM lakehouse.outbox_batch)}, '0 0'), 'no batch without messages stays');
+
+# servers and roles that are gone
+$node->safe_psql('postgres', <<"END");
+CREATE ROLE leaves LOGIN SUPERUSER;
+CREATE SERVER leaves FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '$broker->{servers}');
+CREATE SERVER nobody FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '127.0.0.1:1');
+SELECT lakehouse.kafka_produce('leaves', 'out', 'k', 'v'), lakehouse.kafka_produce('nobody', 'out', 'k', 'v');
+SET ROLE leaves;
+SELECT lakehouse.kafka_produce('cluster', 'out', 'k', 'v');
+END
+ok(poll_value($node, q{SELECT count(*) FROM lakehouse.kafka_outbox_status WHERE (server = 'leaves' OR owner = 'leaves'::regrole) AND sent = 1 OR server = 'nobody' AND failures > 0}, '3'),
+	'three more senders');
+$node->safe_psql('postgres', 'DROP SERVER leaves; DROP SERVER nobody; DROP ROLE leaves');
+ok(poll_value($node, q{SELECT count(*) FROM lakehouse.outbox_state WHERE server = 'leaves' OR owner <> 10}, '0'), 'nothing is kept of a server and of a role that are gone');
+is(value_of(q{SELECT count(*) FROM lakehouse.outbox_state WHERE server = 'nobody' AND failures > 0}), '1', 'but why messages wait is');
+is(value_of(q{SELECT regexp_replace(object, ': .*', '') || ' ' || detail FROM lakehouse.verify() WHERE "check" = 'outbox' AND NOT ok}),
+	'nobody 1 messages in 1 batches, 0 refused; the server does not exist', 'verify names them');
+is(value_of(q{SELECT lakehouse.kafka_discard('nobody', message_ids => ARRAY(SELECT message_id FROM lakehouse.kafka_outbox))}), '1', 'they are discarded');
+is(value_of(q{SELECT count(*) FROM lakehouse.outbox_state WHERE server = 'nobody'}), '0', 'and nothing is kept');
 
 # the cluster is gone
 broker_command($broker, 'down');

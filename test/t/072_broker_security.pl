@@ -70,6 +70,10 @@ my %tls = ('ssl.keystore.type' => 'PEM', 'ssl.keystore.location' => "$keys/broke
 # of the older release: clients before librdkafka 2.6.1 cannot do SCRAM with Kafka 4
 my $kafka = KafkaCluster->new(
 	older => 1,
+	config => {
+		'authorizer.class.name' => 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+		'super.users' => 'User:ANONYMOUS',
+		'allow.everyone.if.no.acl.found' => 'true' },
 	listen => {
 		SASL => [ 'SASL_PLAINTEXT', $sasl ],
 		TLS => [ 'SSL', {%tls} ],
@@ -179,6 +183,21 @@ quietly("ALTER USER MAPPING FOR CURRENT_USER SERVER s1 OPTIONS (SET \"sasl.passw
 ok(poll_value($node, 'SELECT count(*) FROM bronze.s1', $messages, 120), 'the worker goes on when it is right again');
 ok(poll_value($node, $state, 'well'), 'and the state says so');
 $kafka->check($node, 's1', 'bronze.s1', 't');
+
+# ------------------------------------------------- a group that is not permitted
+my $refusal = q{SELECT coalesce(min(publish_error), 'none') FROM lakehouse.kafka_status WHERE source = 'told'};
+$kafka->ask(do => 'deny', principal => 'User:etl', group => 'lag-tool');
+$kafka->make_source($node, 'told', server => 's1', topics => 't', trigger => 'continuous', options => '{"publish_group": "lag-tool"}');
+ok(wait_until(sub { $node->safe_psql('postgres', $refusal) =~ /group authorization failed/i }), 'the cluster does not take positions for the group: kafka_status says why')
+  or diag($node->safe_psql('postgres', $refusal));
+produce();
+ok(poll_value($node, 'SELECT count(*) FROM bronze.told', $messages), 'reading goes on');
+is($node->safe_psql('postgres', q{SELECT state || ' ' || coalesce(error, '') FROM lakehouse.source_status WHERE name = 'told'}),
+	$node->safe_psql('postgres', q{SELECT state || ' ' || coalesce(error, '') FROM lakehouse.source_status WHERE name = 's1'}), 'and the source is as well as another one');
+$kafka->ask(do => 'deny', principal => 'User:etl', group => 'lag-tool', permit => 1);
+produce();
+ok(poll_value($node, $refusal, 'none'), 'permitted, the group is told and nothing is refused any more');
+$node->safe_psql('postgres', "SELECT lakehouse.alter_source('told', trigger => 'available_now')");
 
 # -------------------------------------------------------------- nothing was told
 $node->safe_psql('postgres', "SELECT lakehouse.alter_source('s1', trigger => 'available_now')");
