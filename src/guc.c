@@ -28,6 +28,7 @@ int			lh_max_record_size = 64 * 1024;
 int			lh_max_workers = 8;
 int			lh_poll_interval = 1000;
 int			lh_schema_lock_timeout = 1000;
+int			lh_widen_max_rows = 1000000;
 
 /*
  * check_directories accepts a list of absolute paths.
@@ -114,8 +115,12 @@ lh_guc_init(void)
 							NULL, &lh_poll_interval, 1000, 10, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
 	DefineCustomIntVariable("lakehouse.schema_lock_timeout",
-							"Time that an attempt to add a column to a target waits for the table's lock.",
+							"Time that an attempt to add or widen a column of a target waits for the table's lock.",
 							NULL, &lh_schema_lock_timeout, 1000, 1, INT_MAX,
 							PGC_USERSET, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("lakehouse.widen_max_rows",
+							"Rows of a table up to which sources may rewrite it with a wider type of a column; -1 for any.",
+							NULL, &lh_widen_max_rows, 1000000, -1, INT_MAX,
+							PGC_USERSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("lakehouse");
 }

@@ -18,6 +18,7 @@ extern int	lh_max_record_size; /* kB: a longer record becomes a reject */
 extern int	lh_max_workers;		/* background workers of one database */
 extern int	lh_poll_interval;	/* ms between listings of a directory */
 extern int	lh_schema_lock_timeout;	/* ms to wait for a table to add columns to */
+extern int	lh_widen_max_rows;	/* of a table that sources may rewrite; -1 = any */
 
 extern void lh_guc_init(void);
 

@@ -130,9 +130,12 @@ CREATE TABLE lakehouse.schema_change (
     source_id     integer NOT NULL,
     relation      regclass NOT NULL,
     file_id       bigint,                     -- in which the new field was found
-    change        text NOT NULL CHECK (change IN ('column added')),
+    change        text NOT NULL CHECK (change IN ('column added', 'column widened', 'widening pending')),
     column_name   text NOT NULL,
-    column_type   text NOT NULL,
+    column_type   text NOT NULL,              -- that it was given, or would need
+    old_type      text,                       -- unless it was added
+    reason        text,                       -- why it is pending
+    pending       boolean NOT NULL DEFAULT false, -- not to be tried again until a person acts
     changed       timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 CREATE INDEX schema_change_source ON lakehouse.schema_change (source_id, change_id);

@@ -19,7 +19,7 @@ SELECT s.source_id, s.name, s.owner, s.server, s.kind,
        COALESCE(f.rejected, k.rejected, 0::pg_catalog.numeric) AS rejected,
        l.last_load, t.last_success, t.last_failure,
        COALESCE(t.failures, 0) AS failures, t.sqlstate, t.error, t.retry_at,
-       e.clean_waiting_files, e.clean_failed_files, t.clean_error
+       e.clean_waiting_files, e.clean_failed_files, t.clean_error, p.widening_pending
   FROM lakehouse.source s
   LEFT JOIN lakehouse.source_state t ON t.source_id OPERATOR(pg_catalog.=) s.source_id
   LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) s.target
@@ -61,6 +61,13 @@ SELECT s.source_id, s.name, s.owner, s.server, s.kind,
          pg_catalog.count(sqlstate) AS clean_failed_files
          FROM lakehouse.file_clean WHERE source_id OPERATOR(pg_catalog.=) s.source_id AND due IS NOT NULL) e
     ON s.kind OPERATOR(pg_catalog.=) 'files'
+  LEFT JOIN LATERAL (SELECT pg_catalog.count(DISTINCT x.column_name) AS widening_pending
+         FROM lakehouse.schema_change x
+         JOIN pg_catalog.pg_attribute a ON a.attrelid OPERATOR(pg_catalog.=) x.relation
+          AND a.attname OPERATOR(pg_catalog.=) x.column_name::pg_catalog.name
+          AND pg_catalog.format_type(a.atttypid, NULL) OPERATOR(pg_catalog.=) x.old_type
+        WHERE x.source_id OPERATOR(pg_catalog.=) s.source_id AND x.pending) p
+    ON s.kind OPERATOR(pg_catalog.=) 'files'
   LEFT JOIN LATERAL (SELECT finished AS last_load FROM lakehouse.load
          WHERE source_id OPERATOR(pg_catalog.=) s.source_id ORDER BY load_id DESC LIMIT 1) l ON true
  WHERE lakehouse._may_see(s.owner);
@@ -96,6 +103,7 @@ COMMENT ON COLUMN lakehouse.source_status.retry_at IS 'not tried again by a work
 COMMENT ON COLUMN lakehouse.source_status.clean_waiting_files IS 'loaded files that will be moved or deleted (option clean_source); NULL for Kafka';
 COMMENT ON COLUMN lakehouse.source_status.clean_failed_files IS 'those of them that could not be moved or deleted when their time had come; file_status says why';
 COMMENT ON COLUMN lakehouse.source_status.clean_error IS 'why no file of the source can be moved or deleted at present: a privilege, a directory';
+COMMENT ON COLUMN lakehouse.source_status.widening_pending IS 'columns whose values need a wider type that the source could not give them (schema_evolution_mode addNewColumnsWithTypeWidening); schema_event says why. Until then such values are rescued; NULL for Kafka';
 
 CREATE VIEW lakehouse.file_status WITH (security_barrier) AS
 SELECT s.name AS source, f.file_id, f.path, f.state, f.size, f.mtime,

@@ -1,6 +1,6 @@
 /*
  * evolve.c
- *	  New columns for the target of a source.
+ *	  New columns for the target of a source (wider types: widen.c).
  *
  * Invariant: a column and its row in lakehouse.schema_change are written by one
  * transaction, that of the batch which found the new field.  Whoever waits for

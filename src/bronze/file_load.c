@@ -22,6 +22,7 @@
 #include "bronze/file_ingest_internal.h"
 #include "bronze/file_range.h"
 #include "bronze/progress.h"
+#include "bronze/widen.h"
 #include "catalog/subtransaction.h"
 #include "delta/load.h"
 #include "fault.h"
@@ -70,6 +71,7 @@ open_writer(FileBatch *batch)
 	memcpy(batch->fillable, lh_writer_fillable(batch->writer), sizeof(bool) * tupdesc->natts);
 	batch->metadata = lh_file_metadata_parse(options, tupdesc, batch->fillable);
 	batch->schema = lh_file_schema_parse(options, tupdesc, batch->fillable);
+	lh_file_schema_pin(batch->schema, source);
 	if (!batch->ingest->limit.failfast && batch->ingest->limit.use == LH_REJECT_OPEN)
 		lh_file_schema_keep_corrupt(batch->schema);
 }
@@ -138,14 +140,15 @@ load_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, 
 }
 
 /*
- * add_columns gives the target the columns that a part had beyond those it has;
- * false with *error if that is not possible.
+ * add_columns gives the target the columns that a part had beyond those it has, and
+ * wider types where values need them; false with *error if that is not possible.
  */
 static bool
 add_columns(FileBatch *batch, const LhLedgerFile *file, ErrorData **error)
 {
 	LhSubtransaction sub;
 	List	   *columns = lh_file_schema_new_columns(batch->schema);
+	List	   *widenings = lh_file_schema_widenings(batch->schema);
 	volatile bool done = false;
 
 	/* ALTER TABLE refuses a table that its own session has open */
@@ -154,7 +157,9 @@ add_columns(FileBatch *batch, const LhLedgerFile *file, ErrorData **error)
 	lh_subtransaction_begin(&sub);
 	PG_TRY();
 	{
-		lh_evolve_add_columns(batch->ingest->base.source, file->file_id, columns);
+		if (columns != NIL)
+			lh_evolve_add_columns(batch->ingest->base.source, file->file_id, columns);
+		lh_widen_columns(batch->ingest->base.source, file->file_id, widenings);
 		lh_subtransaction_commit(&sub);
 		done = true;
 	}
@@ -166,6 +171,17 @@ add_columns(FileBatch *batch, const LhLedgerFile *file, ErrorData **error)
 	}
 	PG_END_TRY();
 	return done;
+}
+
+/*
+ * check_rejects raises if the file has more rejects than it may have; with the
+ * wider types that it needs it may have fewer.
+ */
+static void
+check_rejects(const FileBatch *batch, bool at_end)
+{
+	if (!lh_file_schema_widens(batch->schema))
+		lh_reject_limit_check(&batch->ingest->limit, batch->path, batch->writer, &batch->loaded, at_end);
 }
 
 /*
@@ -190,7 +206,7 @@ copy_records(FileBatch *batch, LhReader *reader, int64 size, bool whole,
 						lh_file_metadata_wrap(batch->metadata,
 											  lh_file_schema_wrap(batch->schema, &records)));
 		*reading = true;
-		lh_reject_limit_check(&batch->ingest->limit, batch->path, batch->writer, &batch->loaded, false);
+		check_rejects(batch, false);
 		routine->tell(reader, &progress->position, &progress->line);
 		written = lh_writer_counts(batch->writer);
 		lh_progress_set(batch->inflate ? lh_inflate_consumed(batch->inflate) : progress->position,
@@ -446,7 +462,7 @@ load_records(FileBatch *batch, Part *part, volatile bool *reading)
 						  part->input.inflate != NULL || file->replaces || file->in_range ||
 						  lh_reject_limit_is_set(&batch->ingest->limit),
 						  &part->progress, reading);
-	lh_reject_limit_check(&batch->ingest->limit, file->path, batch->writer, &batch->loaded, at_end);
+	check_rejects(batch, at_end);
 	if (at_end && part->input.end == 0)
 		part->progress.position = part->input.size;
 	check_end(part);

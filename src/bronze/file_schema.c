@@ -18,6 +18,7 @@
 #include "bronze/file_schema.h"
 #include "bronze/partition_path.h"
 #include "bronze/schema_hint.h"
+#include "bronze/widen.h"
 #include "catalog/options.h"
 #include "convert/convert.h"
 #include "delta/load.h"
@@ -35,10 +36,12 @@ typedef enum EvolutionMode
 	MODE_NONE,
 	MODE_RESCUE,
 	MODE_ADD,
+	MODE_WIDEN,					/* adds columns, too */
 	MODE_FAIL
 } EvolutionMode;
 
-static const char *const mode_names[] = {"none", "rescue", "addNewColumns", "failOnNewColumns", NULL};
+static const char *const mode_names[] = {"none", "rescue", "addNewColumns",
+"addNewColumnsWithTypeWidening", "failOnNewColumns", NULL};
 
 /* What a name that the reader found no column for is to the table. */
 typedef enum NameKind
@@ -76,6 +79,8 @@ struct LhFileSchema
 	LhCorruptRecord *corrupt;	/* or NULL */
 	bool		keep_corrupt;	/* and it is to be filled */
 	LhRescueCounts *counts;		/* of the load; NULL without the column */
+	bool		adds;			/* fields that are no columns become some */
+	LhWiden    *widen;			/* mode addNewColumnsWithTypeWidening; or NULL */
 
 	/* of the file */
 	const char *path;
@@ -147,6 +152,7 @@ lh_file_schema_parse(Jsonb *options, TupleDesc tupdesc, bool *fillable)
 	schema->context = CurrentMemoryContext;
 	schema->tupdesc = tupdesc;
 	schema->mode = find_mode(options);
+	schema->adds = schema->mode == MODE_ADD || schema->mode == MODE_WIDEN;
 	schema->max_columns = lh_file_schema_max_columns(options);
 	lh_guess_options_parse(options, &schema->guess);
 	schema->hints = lh_schema_hints_parse(lh_options_text(options, "schema_hints", NULL));
@@ -157,12 +163,19 @@ lh_file_schema_parse(Jsonb *options, TupleDesc tupdesc, bool *fillable)
 	schema->corrupt = lh_corrupt_parse(options, tupdesc, fillable);
 
 	schema->sink.rescue = schema->rescued >= 0;
-	schema->sink.unknown = schema->rescued >= 0 || schema->mode == MODE_ADD ||
-		schema->mode == MODE_FAIL;
+	schema->sink.unknown = schema->rescued >= 0 || schema->adds || schema->mode == MODE_FAIL;
 	schema->sink.exact = lh_options_bool(options, "reader_case_sensitive", schema->rescued >= 0);
 	schema->sink.fold = case_given && !schema->sink.exact;
 	schema->sink.take = take_field;
 	schema->sink.declare = declare_field;
+	if (schema->mode == MODE_WIDEN)
+	{
+		/* with notations of the user, days that were dates would be no timestamps */
+		bool		dates = schema->guess.convert.date == NULL && schema->guess.convert.timestamp == NULL;
+
+		schema->widen = lh_widen_create(tupdesc, dates);
+		schema->sink.exact_dates = schema->guess.convert.date == NULL;
+	}
 	return schema;
 }
 
@@ -188,7 +201,8 @@ find_rescued(LhFileSchema *schema, Jsonb *options, bool *fillable)
 					 errdetail("The column must be an ordinary one of type jsonb.")));
 		schema->rescued = -1;
 	}
-	if (schema->rescued < 0 && ((given != NULL && given[0] != '\0') || schema->mode == MODE_RESCUE))
+	if (schema->rescued < 0 && ((given != NULL && given[0] != '\0') || schema->mode == MODE_RESCUE ||
+								schema->mode == MODE_WIDEN))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("column \"%s\" for rescued data does not exist in the target", name),
@@ -259,7 +273,14 @@ lh_file_schema_end_load(LhFileSchema *schema, int64 load_id)
 bool
 lh_file_schema_adds(const LhFileSchema *schema)
 {
-	return schema->mode == MODE_ADD;
+	return schema->adds;
+}
+
+void
+lh_file_schema_pin(LhFileSchema *schema, const LhSource *source)
+{
+	if (schema->widen != NULL)
+		lh_widen_pin(schema->widen, source);
 }
 
 void
@@ -301,8 +322,10 @@ lh_file_schema_begin(LhFileSchema *schema, const char *path)
 	schema->path = path;
 	schema->problem = NAME_NEW;
 	schema->count = 0;
-	schema->unknown = schema->mode == MODE_ADD || schema->mode == MODE_FAIL ?
+	schema->unknown = schema->adds || schema->mode == MODE_FAIL ?
 		lh_guesses_create(&schema->guess) : NULL;
+	if (schema->widen != NULL)
+		lh_widen_begin(schema->widen);
 	begin_partitions(schema);
 	return schema->sink.unknown || schema->sink.exact || schema->sink.fold ? &schema->sink : NULL;
 }
@@ -323,7 +346,7 @@ kind_of_name(LhFileSchema *schema, const char *name, int length)
 			pg_strncasecmp(NameStr(attribute->attname), name, length) == 0)
 			return NAME_OTHER_CASE;
 	}
-	if (schema->mode != MODE_ADD)
+	if (!schema->adds)
 		return NAME_NEW;
 	if (length == 0 || length >= NAMEDATALEN)
 		return NAME_UNUSABLE;
@@ -392,6 +415,8 @@ take_field(LhFieldSink *sink, const LhField *field)
 		return;
 	if (schema->rescued < 0 || field->kind == LH_FIELD_NULL)
 		return;
+	if (field->mismatch && schema->widen != NULL)
+		lh_widen_note(schema->widen, field);
 	if (schema->count == schema->allocated)
 	{
 		schema->allocated = Max(schema->allocated * 2, 16);
@@ -712,7 +737,19 @@ lh_file_schema_grows(LhFileSchema *schema)
 	for (int i = 0; i < schema->unknown->count; i++)
 		if (schema->unknown->items[i].values > 0)
 			return true;
-	return false;
+	return lh_file_schema_widens(schema);
+}
+
+bool
+lh_file_schema_widens(const LhFileSchema *schema)
+{
+	return schema->widen != NULL && lh_widen_is_wanted(schema->widen);
+}
+
+List *
+lh_file_schema_widenings(LhFileSchema *schema)
+{
+	return schema->widen != NULL ? lh_widen_wanted(schema->widen) : NIL;
 }
 
 bool

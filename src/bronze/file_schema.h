@@ -12,6 +12,7 @@
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
 
+#include "bronze/ingest.h"
 #include "bronze/writer.h"
 #include "source/field_sink.h"
 #include "source/record.h"
@@ -67,10 +68,13 @@ extern void lh_file_schema_end_load(LhFileSchema *schema, int64 load_id);
 /* may columns be added, whose types the records that are read first decide? */
 extern bool lh_file_schema_adds(const LhFileSchema *schema);
 
+/* leaves types of columns alone that are known to be no matter of the source */
+extern void lh_file_schema_pin(LhFileSchema *schema, const LhSource *source);
+
 /*
  * What is to be done about fields that were met since lh_file_schema_begin and
- * are no columns: true if columns are to be added; raises where the file cannot
- * be loaded (42703, 42622, 54011).
+ * are no columns, or do not fit the one they have: true if columns are to be added
+ * or widened; raises where the file cannot be loaded (42703, 42622, 54011).
  */
 extern bool lh_file_schema_grows(LhFileSchema *schema);
 
@@ -80,5 +84,11 @@ extern bool lh_file_schema_check_record(LhFileSchema *schema, LhError *error);
 
 /* those columns, as LhNewColumn in the current context */
 extern List *lh_file_schema_new_columns(LhFileSchema *schema);
+
+/* will the records be read again with wider types?  Then rejects of them mean nothing */
+extern bool lh_file_schema_widens(const LhFileSchema *schema);
+
+/* columns that are to be widened, as LhWidening in the current context */
+extern List *lh_file_schema_widenings(LhFileSchema *schema);
 
 #endif							/* LH_FILE_SCHEMA_H */

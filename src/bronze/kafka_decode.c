@@ -17,7 +17,8 @@ check_mode(Jsonb *options)
 {
 	char	   *mode = lh_options_text(options, "schema_evolution_mode", "none");
 
-	if (strcmp(mode, "addNewColumns") == 0 || strcmp(mode, "failOnNewColumns") == 0)
+	if (strcmp(mode, "addNewColumns") == 0 || strcmp(mode, "failOnNewColumns") == 0 ||
+		strcmp(mode, "addNewColumnsWithTypeWidening") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("schema evolution mode \"%s\" is for files only", mode),

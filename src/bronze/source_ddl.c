@@ -400,6 +400,8 @@ forget_failures(int32 source_id)
 	lh_catalog_run("UPDATE lakehouse.file SET retry_at = NULL, attempts = 0"
 				   " WHERE source_id OPERATOR(pg_catalog.=) $1 AND state OPERATOR(pg_catalog.=) 'failed'",
 				   1, types, &value, NULL);
+	lh_catalog_run("UPDATE lakehouse.schema_change SET pending = false"
+				   " WHERE source_id OPERATOR(pg_catalog.=) $1 AND pending", 1, types, &value, NULL);
 }
 
 /*

@@ -129,6 +129,26 @@ convert_in_zone(LhConvertSpecial *special, const char *data, int length, Datum *
 	return result;
 }
 
+/*
+ * has_time tells whether a text says more than a day: a time that is not midnight.
+ */
+static bool
+has_time(const char *data, int length)
+{
+	static const char midnight[] = "00:00:00";
+	int			at = 11 + (int) sizeof(midnight) - 1;
+
+	if (memchr(data, ':', length) == NULL)
+		return false;
+	if (length < at || memcmp(data + 11, midnight, sizeof(midnight) - 1) != 0)
+		return true;
+	if (at < length && data[at] == '.')
+		for (at++; at < length && data[at] == '0'; at++);
+	if (at < length && data[at] == 'Z')
+		at++;
+	return at < length;
+}
+
 static bool
 convert_time(LhConvertSpecial *special, const char *data, int length, Datum *value, LhError *error)
 {
@@ -136,6 +156,11 @@ convert_time(LhConvertSpecial *special, const char *data, int length, Datum *val
 	const LhTimePattern *pattern = date ? special->options->date : special->options->timestamp;
 	LhTimeText	read;
 
+	if (pattern == NULL && date)
+		return has_time(data, length) ?
+			lh_error_set(error, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
+						 "\"%s\" is no date without a time", lh_convert_excerpt(data, length)) :
+			lh_convert(&special->plain, data, length, value, error);
 	if (pattern == NULL)
 		return convert_in_zone(special, data, length, value, error);
 	if (!lh_time_pattern_read(pattern, data, length, &read, error))
@@ -183,7 +208,7 @@ concerns(const LhConvertOptions *options, Oid type)
 	switch (type)
 	{
 		case DATEOID:
-			return options->date != NULL;
+			return options->date != NULL || options->exact_dates;
 		case TIMESTAMPOID:
 			return options->timestamp != NULL;
 		case TIMESTAMPTZOID:

@@ -24,6 +24,8 @@ typedef struct LhConvertOptions
 	char	   *nan;			/* texts that mean this; NULL = only the usual ones */
 	char	   *positive_inf;
 	char	   *negative_inf;
+	bool		exact_dates;	/* set by the reader: without a pattern, a day with a time
+								 * is no date; the server would drop the time */
 } LhConvertOptions;
 
 /* reads them under these names, in the current context; raises 22023 */

@@ -172,6 +172,7 @@ csv_open(const LhReaderInput *input)
 	csv->end = input->end > 0 ? input->end : PG_INT64_MAX;
 	csv->sink = input->sink;
 	csv->rescue = input->sink != NULL && input->sink->rescue;
+	csv->options.convert.exact_dates = input->sink != NULL && input->sink->exact_dates;
 	csv->max_length = (uint32) lh_max_record_size * 1024;
 
 	/* room for a record and its line end; the line feed behind a record that stands

@@ -32,6 +32,7 @@ struct LhFieldSink
 								 * becomes NULL and the record goes on */
 	bool		exact;			/* CSV: a header must spell a column as it is */
 	bool		fold;			/* JSON: a key may differ from it in case */
+	bool		exact_dates;	/* a day with a time is no date */
 	bool		positions;		/* CSV without a header: the first record tells
 								 * how many fields there are; they are c1, c2, ... */
 

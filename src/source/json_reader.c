@@ -184,6 +184,7 @@ json_open(const LhReaderInput *input)
 	json->line = input->line;
 	json->end = input->end > 0 ? input->end : PG_INT64_MAX;
 	json->convert = options.convert;
+	json->convert.exact_dates = input->sink != NULL && input->sink->exact_dates;
 	json->document = lh_json_document_create(options.json, input->tupdesc, input->fillable,
 											 &json->convert, json->context);
 	lh_json_split_begin(&json->split);

@@ -65,6 +65,40 @@ END
 		is(sql("SELECT count(*), sum(id), sum(a), sum(c) FROM bronze.wide WHERE b = 'x' || a"), '40|6420|420|220', "$format, $fault: with its values");
 	}
 }
+# a column that is widened: the type, the event, the rows and the ledger are of one transaction
+for my $format ('csv', 'json')
+{
+	for my $fault (map { ("$_:error:1", "$_:kill:2") } qw(widen-altered widen-recorded))
+	{
+		$round++;
+		sql(<<"END");
+DROP TABLE IF EXISTS bronze.wider;
+CREATE TABLE bronze.wider (id int, v smallint, d date, _rescued_data jsonb);
+SELECT lakehouse.create_source('r$round', 'landing', 'bronze.wider', format => '$format', path => 'r$round/*',
+  options => '{"schema_evolution_mode": "addNewColumnsWithTypeWidening"@{[$format eq 'csv' ? ', "header": true' : '']}}');
+END
+		mkdir "$landing/r$round" or die $!;
+		open(my $out, '>', "$landing/r$round/f") or die $!;
+		print $out "id,v,d\n" if $format eq 'csv';
+		for my $i (1 .. 20)
+		{
+			my ($v, $d) = ($i == 7 ? 100000 : $i, $i == 9 ? '2024-01-01 00:00:09' : '2024-01-01');
+			print $out $format eq 'csv' ? "$i,$v,$d\n" : "{\"id\": $i, \"v\": $v, \"d\": \"$d\"}\n";
+		}
+		close($out) or die $!;
+		my ($status) = $node->psql('postgres', "SET lakehouse.fault = '$fault'; SELECT lakehouse.run_source('r$round')");
+		isnt($status, 0, "$format, $fault: the run is torn");
+		ok(poll_value($node, 'SELECT 1', '1'), "$format, $fault: the server is there");
+		my $state = q{SELECT (SELECT string_agg(format_type(atttypid, NULL), ',' ORDER BY attnum) FROM pg_attribute WHERE attrelid = 'bronze.wider'::regclass AND attname IN ('v', 'd')),
+			(SELECT count(*) FROM lakehouse.schema_change WHERE relation = 'bronze.wider'::regclass), (SELECT count(*) FROM bronze.wider),
+			(SELECT count(*) FROM lakehouse.load WHERE relation = 'bronze.wider'::regclass)};
+		is(sql($state), 'smallint,date|0|0|0', "$format, $fault: nothing is left of it");
+		is(sql("SELECT files, rows, rejected, failed_files FROM lakehouse.run_source('r$round')"), '1|20|0|0', "$format, $fault: the next run loads all");
+		is(sql($state), 'integer,timestamp without time zone|2|20|1', "$format, $fault: with the wider types, each entered once");
+		is(sql(q{SELECT sum(v), count(*) FILTER (WHERE d = '2024-01-01'), max(d), count(_rescued_data) FROM bronze.wider}), '100203|19|2024-01-01 00:00:09|0', "$format, $fault: with its values");
+	}
+}
+
 # a promotion is torn: column, values and rescued data are as before
 sql(q{CREATE TABLE bronze.promoted (id int, _rescued_data jsonb); INSERT INTO bronze.promoted SELECT i, jsonb_build_object('v', i, '_reason', '{"v": "unknown_column"}'::jsonb) FROM generate_series(1, 100) i});
 for my $fault (map { ("$_:error", "$_:kill") } qw(promote-added promote-updated))

@@ -26,7 +26,7 @@ cmp_ok(scalar(keys %point), '>=', 15, 'fault points are found in the sources');
 
 # nothing replays rejects by itself, and no file here is large, goes after its load
 # or brings new columns: these points have tests of their own
-my %own = (replay => '025_replay_faults.pl', range => '067_split_file.pl', archive => '016_clean_source.pl', evolve => '029_evolve_faults.pl', promote => '029_evolve_faults.pl');
+my %own = (replay => '025_replay_faults.pl', range => '067_split_file.pl', archive => '016_clean_source.pl', evolve => '029_evolve_faults.pl', promote => '029_evolve_faults.pl', widen => '029_evolve_faults.pl');
 for my $name (sort keys %point)
 {
 	my ($kind) = grep { $name =~ /^$_-|-$_$/ } sort keys %own;
