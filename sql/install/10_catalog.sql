@@ -178,6 +178,15 @@ CREATE TABLE lakehouse.kafka_offset (
     PRIMARY KEY (source_id, topic, "partition")
 );
 
+-- Which of several workers reads a partition; written by the scheduler alone.
+CREATE TABLE lakehouse.kafka_share (
+    source_id      integer NOT NULL,
+    topic          text NOT NULL,
+    "partition"    integer NOT NULL,
+    worker         integer NOT NULL,          -- its number, from 0
+    PRIMARY KEY (source_id, topic, "partition")
+);
+
 -- Ranges of a topic that a source went past without reading them, because they
 -- were not there any more.
 CREATE SEQUENCE lakehouse.kafka_loss_id_seq;

@@ -38,9 +38,13 @@ SELECT s.name AS source,
                    s.name, pg_catalog.jsonb_build_object(k.topic, pg_catalog.jsonb_build_object(k."partition", -2)))
        END AS hint,
        t.publish_error,
-       k.updated
+       k.updated,
+       CASE WHEN (s.options OPERATOR(pg_catalog.->>) 'workers')::pg_catalog.int4 OPERATOR(pg_catalog.>) h.worker
+            THEN h.worker END AS worker
   FROM lakehouse.kafka_offset k
   JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) k.source_id
+  LEFT JOIN lakehouse.kafka_share h ON h.source_id OPERATOR(pg_catalog.=) k.source_id
+        AND h.topic OPERATOR(pg_catalog.=) k.topic AND h."partition" OPERATOR(pg_catalog.=) k."partition"
   LEFT JOIN lakehouse.source_state t ON t.source_id OPERATOR(pg_catalog.=) k.source_id
  CROSS JOIN LATERAL (SELECT GREATEST(k.end_offset OPERATOR(pg_catalog.-) k.next_offset, 0) AS lag) l
  CROSS JOIN LATERAL (SELECT
@@ -76,6 +80,7 @@ COMMENT ON COLUMN lakehouse.kafka_status.since IS 'when it stopped';
 COMMENT ON COLUMN lakehouse.kafka_status.hint IS 'the way out for a partition that is stopped';
 COMMENT ON COLUMN lakehouse.kafka_status.publish_error IS 'why the consumer group of the option "publish_group" could not be told the positions; NULL if it could, or none is named';
 COMMENT ON COLUMN lakehouse.kafka_status.updated IS 'when the position was last written';
+COMMENT ON COLUMN lakehouse.kafka_status.worker IS 'with the option "workers": number of the worker, from 0, that the partition was given to when work was last divided; another one reads it while that one is not there; NULL before';
 
 CREATE VIEW lakehouse.kafka_loss_status WITH (security_barrier = true) AS
 SELECT s.name AS source, s.owner, l.topic, l."partition", l.first_offset, l.next_offset,

@@ -32,6 +32,7 @@ SELECT pg_catalog.pg_extension_config_dump('lakehouse.schema_change', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.file_action_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.file_action', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.kafka_offset', '');
+SELECT pg_catalog.pg_extension_config_dump('lakehouse.kafka_share', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.kafka_loss_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.kafka_loss', '');
 SELECT pg_catalog.pg_extension_config_dump('lakehouse.reject_id_seq', '');

@@ -36,6 +36,15 @@ typedef struct LhSource
 	bool		follower;		/* this one leaves listing to another */
 } LhSource;
 
+/* Which of the workers of a shared source this one is. */
+typedef struct LhShare
+{
+	int			worker;			/* its number, from 0 */
+	uint64		alive;			/* a bit for each worker that reads the source; 0 =
+								 * it is read alone */
+	uint32		division;		/* goes up when its work was divided anew */
+} LhShare;
+
 typedef struct LhIngestCounts
 {
 	int64		loads;
@@ -82,8 +91,7 @@ struct LhIngest
 	bool		alone;			/* the next batch must not run beside others */
 	bool		stand_in;		/* set by the caller: a follower is to list, because
 								 * the one whom it follows is busy */
-	int			part;			/* set by the caller of a shared source: this worker */
-	int			parts;			/* is number "part" of so many; 0 = has it alone */
+	LhShare		share;			/* set by the caller of a shared source */
 };
 
 extern const LhIngestRoutine lh_file_ingest;

@@ -43,13 +43,27 @@
  * waits as long for an answer: together less than the 10 seconds that we promise */
 #define IDLE_LIMIT_MS 4000
 
+/* bytes that one partition may have of an answer */
+#define LEAST_PART (16 * 1024)
+#define MOST_PART (1024 * 1024)
+
+/* librdkafka takes no larger answers */
+#define MOST_ANSWER (1000 * 1024 * 1024)
+
 /* a run writes what it has after this long */
 #define PATIENCE_MS 1000
+
+/* a worker's batch takes no more records after this long: those of one partition
+ * must not wait until a backlog of another one fills it */
+#define BATCH_MS 1000
 
 static Jsonb *source_options(const LhSource *source);
 static void read_options(LhKafkaIngest *ingest);
 static List *client_properties(LhKafkaIngest *ingest);
+static List *add_property(List *properties, const char *name, const char *value);
+static List *share_answers(List *properties, int partitions);
 static void read_slots(LhKafkaIngest *ingest);
+static bool share_changed(const LhKafkaIngest *ingest);
 static void discard_messages(LhKafkaIngest *ingest);
 static void release_at_reset(void *arg);
 static int	take_messages(LhKafkaIngest *ingest, int limit);
@@ -94,6 +108,8 @@ ingest_open(const LhSource *source, bool continuous)
 	ingest->slot_context = AllocSetContextCreate(context, "partitions", ALLOCSET_DEFAULT_SIZES);
 	read_options(ingest);
 
+	read_slots(ingest);
+
 	MemoryContextSwitchTo(scratch);
 	ingest->kafka = lh_kafka_open(client_properties(ingest), context);
 	MemoryContextSwitchTo(context);
@@ -102,7 +118,6 @@ ingest_open(const LhSource *source, bool continuous)
 	ingest->callback.func = release_at_reset;
 	ingest->callback.arg = ingest;
 	MemoryContextRegisterResetCallback(context, &ingest->callback);
-	read_slots(ingest);
 	return &ingest->base;
 }
 
@@ -129,14 +144,56 @@ client_properties(LhKafkaIngest *ingest)
 {
 	const LhSource *source = ingest->base.source;
 	List	   *properties = lh_server_kafka_properties(source->server, source->owner);
-	LhKafkaProperty *group;
 
-	if (ingest->options.publish_group == NULL || !ingest->continuous)
-		return properties;
-	group = palloc(sizeof(LhKafkaProperty));
-	group->name = "group.id";
-	group->value = ingest->options.publish_group;
-	return lappend(properties, group);
+	properties = share_answers(properties, ingest->count);
+	if (ingest->options.publish_group != NULL && ingest->continuous)
+		properties = add_property(properties, "group.id", ingest->options.publish_group);
+	return properties;
+}
+
+static List *
+add_property(List *properties, const char *name, const char *value)
+{
+	LhKafkaProperty *property = palloc(sizeof(LhKafkaProperty));
+
+	property->name = name;
+	property->value = value;
+	return lappend(properties, property);
+}
+
+/*
+ * share_answers gives each partition its part of an answer of a broker.  A
+ * broker fills it in the order of the request, which is always the same, so
+ * partitions with a backlog would leave no room for those that come behind.  One
+ * whose next record is larger gets more by itself.
+ */
+static List *
+share_answers(List *properties, int partitions)
+{
+	int64		answer = (int64) Min(lh_kafka_read_ahead, LH_KAFKA_ANSWER_KB) * 1024;
+	int64		part;
+	bool		bounded = false;
+	ListCell   *cell;
+
+	foreach(cell, properties)
+	{
+		const LhKafkaProperty *property = lfirst(cell);
+
+		if (strcmp(property->name, "max.partition.fetch.bytes") == 0)
+			return properties;
+		if (strcmp(property->name, "fetch.max.bytes") == 0)
+		{
+			answer = strtoll(property->value, NULL, 10);
+			bounded = true;
+		}
+	}
+	part = answer / Max(partitions, 1);
+	part = Max(LEAST_PART, Min(part, MOST_PART));
+	properties = add_property(properties, "max.partition.fetch.bytes", psprintf(INT64_FORMAT, part));
+	if (!bounded && part * partitions > answer)
+		properties = add_property(properties, "fetch.max.bytes",
+								  psprintf(INT64_FORMAT, Min(part * partitions, MOST_ANSWER)));
+	return properties;
 }
 
 /*
@@ -150,8 +207,10 @@ read_slots(LhKafkaIngest *ingest)
 	int			rows;
 
 	MemoryContextReset(ingest->slot_context);
-	ingest->part = ingest->base.part;
-	ingest->parts = ingest->base.parts;
+	ingest->share = ingest->base.share;
+	ingest->share_count = 0;
+	if (lh_kafka_is_shared(ingest))
+		ingest->share_count = lh_kafka_share_read(ingest->base.source->source_id, &ingest->shares);
 	ingest->losses = NIL;
 	rows = lh_kafka_offset_read(ingest->base.source->source_id, &slots);
 	ingest->count = 0;
@@ -176,6 +235,17 @@ read_slots(LhKafkaIngest *ingest)
 	}
 	ingest->reload = ingest->reading = ingest->changed = ingest->again = false;
 	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
+ * share_changed tells whether this worker may have other partitions by now.
+ */
+static bool
+share_changed(const LhKafkaIngest *ingest)
+{
+	const LhShare *now = &ingest->base.share;
+
+	return ingest->share.alive != now->alive || ingest->share.division != now->division;
 }
 
 static void
@@ -206,6 +276,7 @@ take_messages(LhKafkaIngest *ingest, int limit)
 	if (limit <= ingest->message_count || ingest->again)
 		return 0;
 	count = lh_kafka_take(ingest->kafka, room, limit - ingest->message_count);
+	ingest->drained |= count == 0;
 	if (lh_kafka_doubtful(ingest->kafka))
 	{
 		/* these may be of another log: begin again at the last record loaded */
@@ -446,7 +517,7 @@ ingest_wait(LhIngest *base, long timeout_ms)
 
 		CHECK_FOR_INTERRUPTS();
 		/* the positions must be read first, which needs a transaction */
-		ingest->reload |= ingest->part != base->part || ingest->parts != base->parts;
+		ingest->reload |= share_changed(ingest);
 		if (ingest->reload)
 			return true;
 		now = GetCurrentTimestamp();
@@ -488,7 +559,7 @@ ingest_batch(LhIngest *base, LhIngestCounts *counts)
 	MemoryContext context;
 	MemoryContext oldcontext;
 
-	if (ingest->reload || ingest->part != base->part || ingest->parts != base->parts)
+	if (ingest->reload || share_changed(ingest))
 	{
 		discard_messages(ingest);
 		read_slots(ingest);
@@ -504,7 +575,7 @@ ingest_batch(LhIngest *base, LhIngestCounts *counts)
 
 	LH_FAULT("kafka-poll");
 	if (!lh_kafka_offset_lock(ingest->base.source->source_id, ingest->slots, ingest->count,
-							  ingest->parts > 1))
+							  lh_kafka_is_shared(ingest)))
 	{
 		/* somebody else moved the positions: what is in memory is not ours */
 		ingest->reload = true;
@@ -549,6 +620,13 @@ write_batch(LhKafkaIngest *ingest, LhIngestCounts *counts)
 	save_positions(ingest);
 }
 
+static bool
+long_enough(const LhKafkaIngest *ingest, TimestampTz started)
+{
+	return ingest->continuous &&
+		TimestampDifferenceExceeds(started, GetCurrentTimestamp(), BATCH_MS);
+}
+
 /*
  * write_messages stores what was collected and then what the client has ready,
  * without waiting, up to the bounds of a batch.
@@ -589,7 +667,7 @@ write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts)
 		load.bytes += ingest->message_bytes;
 		records += ingest->message_count;
 		discard_messages(ingest);
-		if (load.bytes < batch_bytes(ingest) && ingest->reading)
+		if (load.bytes < batch_bytes(ingest) && ingest->reading && !long_enough(ingest, load.started))
 			(void) take_messages(ingest, (int) Min(CHUNK, batch_rows(ingest) - records));
 	}
 	written = lh_writer_end_load(writer);

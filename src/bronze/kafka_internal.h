@@ -9,6 +9,7 @@
 
 #include "bronze/ingest.h"
 #include "bronze/kafka_offset.h"
+#include "bronze/kafka_share.h"
 #include "source/kafka_bound.h"
 #include "source/kafka_client.h"
 #include "source/kafka_options.h"
@@ -28,8 +29,9 @@ typedef struct LhKafkaIngest
 	LhKafkaOptions options;
 	LhKafkaBound ending;		/* of a bounded run */
 	LhKafka    *kafka;
-	int			part;			/* of the partitions; see LhIngest */
-	int			parts;
+	LhShare		share;			/* as the slots were chosen */
+	LhKafkaShare *shares;		/* who reads what; in slot_context */
+	int			share_count;
 	MemoryContext slot_context;
 	LhKafkaSlot *slots;
 	LhKafkaPlace *places;		/* the reader's view of slots */
@@ -43,6 +45,7 @@ typedef struct LhKafkaIngest
 	int64		message_bytes;
 	TimestampTz first_message;	/* when the oldest of them came */
 	bool		again;			/* look again when what is in memory is written */
+	bool		drained;		/* nothing read ahead was left, since the last look */
 	bool		answered;		/* a broker gave something */
 	bool		proved;			/* ... and a batch said so */
 	bool		changed;		/* a slot is to be saved even without messages */
@@ -61,7 +64,8 @@ typedef struct LhKafkaIngest
  */
 extern void lh_kafka_look(LhKafkaIngest *ingest);
 
-/* is the partition this worker's? */
+/* does another worker read the source, too?  is the partition this worker's? */
+extern bool lh_kafka_is_shared(const LhKafkaIngest *ingest);
 extern bool lh_kafka_owns(const LhKafkaIngest *ingest, const char *topic, int32 partition);
 
 /* stops one partition with a reason, which is news once */

@@ -58,6 +58,7 @@ lh_kafka_look(LhKafkaIngest *ingest)
 		start_partitions(ingest);
 	else if (ingest->reading)
 		ingest->trouble.sqlstate = 0;
+	ingest->drained = false;
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextDelete(scratch);
 	ingest->looked = GetCurrentTimestamp();
@@ -163,7 +164,7 @@ look_at_topic(LhKafkaIngest *ingest, const char *topic)
 							   "partition %d of topic \"%s\" does not exist any more: the topic was created again",
 							   slot->partition, topic);
 	}
-	if (partitions < 0 && known == 0 && ingest->parts <= 1 &&
+	if (partitions < 0 && known == 0 && !lh_kafka_is_shared(ingest) &&
 		ingest->options.subscription.pattern == (Datum) 0)
 	{
 		lh_error_set(&ingest->trouble, error.sqlstate, "topic \"%s\": %s", topic, error.message);

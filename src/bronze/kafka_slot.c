@@ -9,35 +9,37 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
 #include "utils/memutils.h"
 
 #include "bronze/kafka_internal.h"
 
-/*
- * lh_kafka_owns divides the partitions of each topic among the workers; the
- * answer depends on nothing that only one of them knows.
- */
+bool
+lh_kafka_is_shared(const LhKafkaIngest *ingest)
+{
+	/* more than one bit */
+	return (ingest->share.alive & (ingest->share.alive - 1)) != 0;
+}
+
 bool
 lh_kafka_owns(const LhKafkaIngest *ingest, const char *topic, int32 partition)
 {
-	uint32		hash;
-
-	if (ingest->parts <= 1)
-		return true;
-	hash = DatumGetUInt32(hash_any((const unsigned char *) topic, (int) strlen(topic)));
-	return (hash % ingest->parts + partition % ingest->parts) % ingest->parts == ingest->part;
+	return !lh_kafka_is_shared(ingest) ||
+		lh_kafka_share_owner(ingest->shares, ingest->share_count, ingest->share.alive,
+							 topic, partition) == ingest->share.worker;
 }
 
 /*
  * lh_kafka_slot_count_stall stops a partition that has records and gives none,
- * for example because one is larger than the client takes.
+ * for example because one is larger than the client takes.  While there is
+ * enough read ahead nothing is asked for, which is no stall.
  */
 void
 lh_kafka_slot_count_stall(LhKafkaIngest *ingest, LhKafkaSlot *slot)
 {
 	if (slot->next != slot->seen || slot->next >= slot->end)
 		slot->stalls = 0;
+	else if (!ingest->drained)
+		return;
 	else if (++slot->stalls >= LH_KAFKA_STALL_LIMIT)
 		lh_kafka_slot_stop(ingest, slot, ERRCODE_EXTERNAL_ROUTINE_EXCEPTION,
 				  "partition %d of topic \"%s\" gives no record from offset " INT64_FORMAT " although it ends at " INT64_FORMAT,

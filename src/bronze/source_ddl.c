@@ -615,6 +615,7 @@ lakehouse_drop_source(PG_FUNCTION_ARGS)
 		DELETE_FROM("discovery"),
 		DELETE_FROM("schema_change"),
 		DELETE_FROM("kafka_offset"),
+		DELETE_FROM("kafka_share"),
 		DELETE_FROM("kafka_loss")
 	};
 	static const Oid types[] = {INT4OID};

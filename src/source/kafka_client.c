@@ -232,7 +232,7 @@ make_conf(List *properties, LhKafka *kafka, rd_kafka_type_t type)
 	rd_kafka_conf_set(conf, "client.id", "lakehouse", message, sizeof(message));
 	/* a smaller answer keeps the memory for read-ahead near its bound; it must hold
 	 * the largest message that is taken anyhow */
-	snprintf(number, sizeof(number), "%d", Min(lh_kafka_read_ahead, 16 * 1024) * 1024);
+	snprintf(number, sizeof(number), "%d", Min(lh_kafka_read_ahead, LH_KAFKA_ANSWER_KB) * 1024);
 	rd_kafka_conf_set(conf, "fetch.max.bytes", number, message, sizeof(message));
 	foreach(cell, properties)
 	{

@@ -16,6 +16,9 @@ typedef struct LhKafka LhKafka;
 #define LH_KAFKA_BEGINNING	INT64CONST(-2)
 #define LH_KAFKA_END		INT64CONST(-1)
 
+/* kilobytes of one answer of a broker, unless the server says otherwise */
+#define LH_KAFKA_ANSWER_KB	(16 * 1024)
+
 /* property of a user mapping that is no property of librdkafka */
 #define LH_KAFKA_TOKEN "sasl.oauthbearer.token"
 

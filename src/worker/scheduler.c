@@ -518,7 +518,8 @@ serve_sources(LhSchedulerPass *pass)
 	lh_catalog_begin(&catalog);
 	count = (int) lh_catalog_run("SELECT s.source_id, s.owner, s.name, s.xmin::pg_catalog.text::pg_catalog.int8,"
 								 " t.retry_at IS NULL OR t.retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp(),"
-								 " (s.options OPERATOR(pg_catalog.->>) 'workers')::pg_catalog.int4"
+								 " (s.options OPERATOR(pg_catalog.->>) 'workers')::pg_catalog.int4,"
+								 " s.kind OPERATOR(pg_catalog.=) 'kafka'"
 								 " FROM lakehouse.source s LEFT JOIN lakehouse.source_state t"
 								 " ON t.source_id OPERATOR(pg_catalog.=) s.source_id"
 								 " WHERE s.trigger OPERATOR(pg_catalog.=) 'continuous'"
@@ -538,6 +539,7 @@ serve_sources(LhSchedulerPass *pass)
 		wanted[i].version = lh_catalog_int64(i, 4, 0);
 		due[i] = DatumGetBool(lh_catalog_value(i, 5, &isnull));
 		wanted[i].workers = (int) lh_catalog_int64(i, 6, 1);
+		wanted[i].partitions = DatumGetBool(lh_catalog_value(i, 7, &isnull));
 		most = Max(most, wanted[i].workers);
 	}
 	lh_catalog_end(&catalog);
@@ -564,6 +566,7 @@ serve_sources(LhSchedulerPass *pass)
 			if (due[i] && worker < wanted[i].workers)
 				due[i] = serve_source(pass, &wanted[i]);
 		}
+	lh_scheduler_divide(pass, wanted, count);
 }
 
 /*

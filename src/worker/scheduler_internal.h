@@ -30,6 +30,9 @@ extern char *lh_scheduler_login_obstacle(Oid role);
 /* lh_scheduler_come_by makes the next pass come no later than a time. */
 extern void lh_scheduler_come_by(TimestampTz when);
 
+/* lh_scheduler_divide divides sources among their workers, in transactions of its own. */
+extern void lh_scheduler_divide(const LhSchedulerPass *pass, const LhWorkerConfig *sources, int count);
+
 /* lh_scheduler_serve_jobs brings runs of jobs forward, in transactions of its own. */
 extern void lh_scheduler_serve_jobs(LhSchedulerPass *pass);
 

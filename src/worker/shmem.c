@@ -440,25 +440,47 @@ lh_wake_outbox(Oid database, int64 object)
 }
 
 /*
- * lh_source_share tells which part of its source a worker is to read: its place
- * among those that are alive and were started for the same definition.
+ * lh_source_share tells a worker who reads its source together with it: those
+ * that are alive and were started for the same definition.
  */
 void
-lh_source_share(const LhWorkerConfig *config, int *part, int *parts)
+lh_source_share(const LhWorkerConfig *config, LhShare *share)
 {
-	*part = *parts = 0;
+	share->worker = config->worker;
+	share->alive = 0;
 	LWLockAcquire(shared->lock, LW_SHARED);
 	for (int i = 0; i < shared->nslots; i++)
 	{
 		LhSlot	   *slot = &shared->slots[i];
 
-		if (slot->state != LH_SLOT_ALIVE || slot->stop || slot->config.kind != LH_WORKER_SOURCE ||
+		if (slot->state != LH_SLOT_ALIVE || slot->config.kind != LH_WORKER_SOURCE ||
 			slot->config.database != config->database || slot->config.object != config->object ||
-			slot->config.version != config->version)
+			slot->config.version != config->version || (slot->stop && i != my_slot))
 			continue;
-		(*parts)++;
-		if (slot->config.worker < config->worker)
-			(*part)++;
+		share->alive |= UINT64CONST(1) << slot->config.worker;
+		if (i == my_slot)
+			share->division = slot->division;
+	}
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * lh_source_divided tells the workers of a source that its work was divided
+ * anew; to be called after the commit that did so.
+ */
+void
+lh_source_divided(Oid database, int64 source_id)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		LhSlot	   *slot = &shared->slots[i];
+
+		if (slot->state != LH_SLOT_ALIVE || slot->config.kind != LH_WORKER_SOURCE ||
+			slot->config.database != database || slot->config.object != source_id)
+			continue;
+		slot->division++;
+		SetLatch(slot->latch);
 	}
 	LWLockRelease(shared->lock);
 }

@@ -11,6 +11,8 @@
 #include "datatype/timestamp.h"
 #include "storage/latch.h"
 
+#include "bronze/ingest.h"
+
 typedef enum LhWorkerKind
 {
 	LH_WORKER_SCHEDULER,		/* of one database, started by the launcher */
@@ -32,6 +34,7 @@ typedef struct LhWorkerConfig
 	int			attempt;		/* task only */
 	int			worker;			/* source only: number of the worker, from 0 */
 	int			workers;		/* source only: how many read it together */
+	bool		partitions;		/* source only: they divide it by partitions */
 	char		name[128];		/* for people: source, owner, job; outbox: server */
 	char		task_key[104];	/* task only */
 } LhWorkerConfig;
@@ -62,6 +65,7 @@ typedef struct LhSlot
 	bool		stop;			/* asked to leave at the next boundary */
 	bool		working;		/* else idle; written by its worker alone */
 	bool		ready;			/* source: its first batch went well */
+	uint32		division;		/* source: goes up when its work was divided anew */
 	LhOutcome	outcome;
 	TimestampTz since;			/* of the current state */
 	char		note[128];		/* what it waits for; written by its worker alone */
@@ -86,7 +90,8 @@ extern void lh_wake_workers(Oid database, bool jobs_only);
 extern void lh_wake_source(Oid database, int64 source_id);
 extern void lh_wake_outbox(Oid database, int64 object);
 extern bool lh_source_busy(const LhWorkerConfig *config);
-extern void lh_source_share(const LhWorkerConfig *config, int *part, int *parts);
+extern void lh_source_share(const LhWorkerConfig *config, LhShare *share);
+extern void lh_source_divided(Oid database, int64 source_id);
 extern void lh_launcher_attach(void);
 extern void lh_request_probe(Oid database);
 extern bool lh_take_probe_requests(Oid *databases, int size, int *count);

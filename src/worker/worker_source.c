@@ -75,7 +75,7 @@ lh_source_run(const LhWorkerConfig *config)
 		for (current = ingest != NULL; current && !lh_slot_stop_requested();)
 		{
 			if (config->workers > 1)
-				lh_source_share(config, &ingest->part, &ingest->parts);
+				lh_source_share(config, &ingest->share);
 			if (!more)
 			{
 				lh_slot_set_working(false);
