@@ -20,6 +20,8 @@
  *	  fail TOPIC CODE			requests for the topic answer with this Kafka
  *								error code (3 = unknown topic, 29 = not
  *								authorized); 0 ends it
+ *	  refuse CODE CODE			the next two requests to store messages answer
+ *								with these Kafka error codes (0 = none)
  *	  rtt MILLISECONDS			delay of every answer
  *	  committed GROUP TOPIC PARTITION
  *								answers with the offset that the group was told
@@ -236,6 +238,17 @@ run_command(Cluster *cluster, char *line)
 		good = sscanf(rest, "%249s %d", topic, &code) == 2;
 		if (good)
 			rd_kafka_mock_topic_set_error(cluster->mock, topic, (rd_kafka_resp_err_t) code);
+	}
+	else if (strcmp(verb, "refuse") == 0)
+	{
+		int			first;
+		int			second;
+
+		/* 0 is the request Produce */
+		good = sscanf(rest, "%d %d", &first, &second) == 2;
+		if (good)
+			rd_kafka_mock_push_request_errors(cluster->mock, 0, 2,
+											  (rd_kafka_resp_err_t) first, (rd_kafka_resp_err_t) second);
 	}
 	else if (strcmp(verb, "rtt") == 0)
 		good = set_rtt(cluster, rest);

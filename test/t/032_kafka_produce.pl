@@ -11,7 +11,7 @@ use Time::HiRes qw(time usleep);
 
 my $seed = seed();
 my $node = lakehouse_node('kafka_produce', conf => "max_prepared_transactions = 2\n");
-my $broker = start_broker('out:4,big:1,keys:4,down:2,denied:1,tomb:1,gold:2,events:1,bulk:3,nowhere:1,closed:1');
+my $broker = start_broker('out:4,big:1,keys:4,down:2,denied:1,tomb:1,gold:2,events:1,bulk:3,nowhere:1,closed:1,again:1');
 
 $node->safe_psql('postgres', <<"END");
 CREATE SERVER cluster FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '$broker->{servers}');
@@ -176,6 +176,17 @@ ok(poll_value($node, q{SELECT string_agg(state || ' ' || sqlstate || ' ' || conv
 	'a partition that is not there concerns its message only');
 is(value_of(q{SELECT lakehouse.kafka_discard('cluster', 'big')}), 1, 'it is discarded');
 is(value_of(q{SELECT (SELECT count(*) FROM lakehouse.kafka_outbox) || ' ' || (SELECT count(*) FROM lakehouse.outbox_batch)}), '0 0', 'and gone');
+
+# a batch is refused, and sending breaks before each of its messages was tried alone
+my $broken = q{SELECT max(last_failure) FROM lakehouse.outbox_state WHERE topic = ''};
+my $was_broken = value_of($broken);
+broker_command($broker, 'refuse 10 44');
+$node->safe_psql('postgres', q{SELECT lakehouse.kafka_produce('cluster', 'again', 'k' || i % 2, i::text) FROM generate_series(1, 6) i});
+ok(poll_value($node, 'SELECT count(*) FROM lakehouse.outbox', '0'), 'none of them counts as refused');
+cmp_ok(value_of($broken), 'ne', $was_broken, 'it did break');
+read_topic('again', 'again');
+is(value_of(q{SELECT string_agg(v, ' ' ORDER BY key) FROM (SELECT key, string_agg(convert_from(value, 'UTF8'), '' ORDER BY "offset") AS v FROM bronze.again GROUP BY key) k}),
+	'246 135', 'in their order');
 
 # a topic that is not there, one that is not permitted
 broker_command($broker, 'fail denied 29');

@@ -57,7 +57,7 @@ sub sender
 sub quiet
 {
 	my ($limit) = @_;
-	return poll_value($node, 'SELECT count(*) FROM lakehouse.outbox', 0, $limit // 120);
+	return poll_value($node, 'SELECT count(*) FROM lakehouse.outbox', 0, $limit // 240);
 }
 
 my $first = feed();
