@@ -127,7 +127,9 @@ check_table(Oid relation)
 	if (!lh_compat_table_ownercheck(relation, GetUserId()))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s", name)));
+				 errmsg("must be owner of table %s", name),
+				 errhint("Ask role \"%s\", which owns it.",
+						 GetUserNameFromId(lh_relation_owner(relation), false))));
 }
 
 /*
