@@ -76,10 +76,12 @@ kills:
 	@MAKELEVEL= MAKEFLAGS= LAKEHOUSE_KILLS=$${LAKEHOUSE_KILLS:-100} STEP_LIMIT=$${STEP_LIMIT:-3600} STEPS=tap TESTS="t/200_ t/026_" bash test/run.sh
 
 # Random sources, files, batches and kills against a model, then kills, for
-# SOAK_SECONDS (1800) and 200 kills.
+# SOAK_SECONDS (1800) and 200 kills; and a million files in 100,000 directories,
+# which take 3 GB of /dev/shm.
 soak:
 	@MAKELEVEL= MAKEFLAGS= LAKEHOUSE_RANDOM_SECONDS=$${SOAK_SECONDS:-1800} LAKEHOUSE_KILLS=$${LAKEHOUSE_KILLS:-200} \
-		STEP_LIMIT=$${STEP_LIMIT:-7200} STEPS=tap TESTS="t/026_ t/200_" bash test/run.sh
+		LAKEHOUSE_MANY_FILES=$${LAKEHOUSE_MANY_FILES:-1000000} \
+		STEP_LIMIT=$${STEP_LIMIT:-7200} STEPS=tap TESTS="t/018_ t/026_ t/200_" bash test/run.sh
 
 # Fuzzes the readers' scanners for FUZZ_SECONDS (300).
 fuzz:

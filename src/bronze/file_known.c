@@ -28,8 +28,9 @@
 /* reading an entry in a pass costs about this part of looking it up */
 #define PASS_ADVANTAGE 8
 
-/* what an entry takes in the table, about */
-#define ENTRY_BYTES 200
+/* what an entry takes in the table at least: a table of fingerprints that has to
+ * grow takes half as much memory more for a moment */
+#define ENTRY_BYTES 150
 
 /* entries whose place is being fetched from memory */
 #define AHEAD 16

@@ -19,6 +19,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "common/pg_prng.h"
 #include "utils/array.h"
@@ -34,6 +35,17 @@
 
 /* one time for all that a statement enters: none of it is ready before another */
 #define NOW "(SELECT pg_catalog.clock_timestamp())"
+
+/* new entries; with ON CONFLICT each costs a look-up and a WAL record more */
+#define INSERT_NEW \
+	"INSERT INTO lakehouse.file (discovered, source_id, path, size, mtime, mtime_ns, by_name, state, sqlstate, error)" \
+	" SELECT " NOW ", $1, s.path, s.size," \
+	"  pg_catalog.to_timestamp(s.mtime_ns OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8)," \
+	"  s.mtime_ns, $7," \
+	"  CASE WHEN s.sqlstate IS NOT NULL OR $8 THEN 'skipped' ELSE 'discovered' END, s.sqlstate," \
+	"  COALESCE(s.problem, CASE WHEN $8 THEN 'it was there when the source was created' END)" \
+	" FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)," \
+	"   pg_catalog.unnest($5), pg_catalog.unnest($6)) s(path, size, mtime_ns, sqlstate, problem)"
 
 /* longest wait between two attempts, in seconds */
 #define MAX_BACKOFF 600
@@ -78,8 +90,8 @@ begin(LhCatalog *catalog)
 
 /*
  * lh_ledger_enter compares what was listed with the ledger, and changes the
- * entries of new and changed files.  For files that are known nothing is
- * written.  With LH_CHANGE_ERROR a changed file raises 55000.
+ * entries of new and changed files, each of which is listed once.  For files
+ * that are known nothing is written.  With LH_CHANGE_ERROR a changed file raises 55000.
  */
 void
 lh_ledger_enter(LhLedgerLook *look, const LhListed *listed, int count)
@@ -217,16 +229,12 @@ enter_new(LhLedgerLook *look, const LhListed *listed, char *const *paths,
 	values[5] = make_texts(problems, count);
 	values[6] = BoolGetDatum(look->by_name);
 	values[7] = BoolGetDatum(look->existing);
-	entered = (int64) lh_catalog_run("INSERT INTO lakehouse.file (discovered, source_id, path, size, mtime, mtime_ns, by_name, state, sqlstate, error)"
-									 " SELECT " NOW ", $1, s.path, s.size,"
-									 "  pg_catalog.to_timestamp(s.mtime_ns OPERATOR(pg_catalog./) 1000000000.0::pg_catalog.float8),"
-									 "  s.mtime_ns, $7,"
-									 "  CASE WHEN s.sqlstate IS NOT NULL OR $8 THEN 'skipped' ELSE 'discovered' END, s.sqlstate,"
-									 "  COALESCE(s.problem, CASE WHEN $8 THEN 'it was there when the source was created' END)"
-									 " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-									 "   pg_catalog.unnest($5), pg_catalog.unnest($6)) s(path, size, mtime_ns, sqlstate, problem)"
-									 " ON CONFLICT DO NOTHING",
-									 8, types, values, NULL);
+	/* nobody else enters files beside one who has the source alone; under an old
+	 * snapshot he may not see what others did before */
+	if (look->new_only || IsolationUsesXactSnapshot())
+		entered = (int64) lh_catalog_run(INSERT_NEW " ON CONFLICT DO NOTHING", 8, types, values, NULL);
+	else
+		entered = (int64) lh_catalog_run(INSERT_NEW, 8, types, values, NULL);
 	look->added += entered;
 	return entered;
 }

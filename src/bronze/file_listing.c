@@ -253,13 +253,29 @@ plan_listing(FileIngest *ingest, TimestampTz started)
 	ingest->listed_at = now;
 }
 
+static int
+compare_paths(const void *a, const void *b)
+{
+	return strcmp(((const LhListed *) a)->path, ((const LhListed *) b)->path);
+}
+
+/*
+ * enter_chunk enters names in their order, in which pages of the ledger's index
+ * are found in memory, and each once: a directory that changes while it is read
+ * may tell of a name twice.
+ */
 static void
 enter_chunk(ListingChunk *chunk)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(chunk->context);
+	int			count = 0;
 
-	if (chunk->count > 0)
-		lh_ledger_enter(&chunk->look, chunk->listed, chunk->count);
+	qsort(chunk->listed, chunk->count, sizeof(LhListed), compare_paths);
+	for (int i = 0; i < chunk->count; i++)
+		if (count == 0 || compare_paths(&chunk->listed[count - 1], &chunk->listed[i]) != 0)
+			chunk->listed[count++] = chunk->listed[i];
+	if (count > 0)
+		lh_ledger_enter(&chunk->look, chunk->listed, count);
 	chunk->count = 0;
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextReset(chunk->context);

@@ -24,7 +24,7 @@
 #include "fault.h"
 #include "source/file_list.h"
 
-/* directories deeper than this are not read: a bind mount may form a loop */
+/* directories deeper than this are named and not read: a bind mount may form a loop */
 #define MAX_DEPTH 64
 
 /* unreadable directories that are named */
@@ -61,6 +61,7 @@ typedef struct Place
 	LhDescriptor *descriptor;
 	bool		marked;			/* its files may be complete */
 	bool		again;			/* all of it will be read */
+	bool		cut;			/* it has names that are too long */
 	size_t		prefix;			/* length of the directory's part of "path" */
 	char		path[PATH_MAX + NAME_MAX + 2];
 } Place;
@@ -209,13 +210,26 @@ report_problem(Walk *walk, const char *path, int sqlstate, const char *problem)
 }
 
 /*
+ * note_unread keeps why a directory, or something in it, is not read.
+ */
+static void
+note_unread(Walk *walk, const char *path, const char *reason)
+{
+	MemoryContext oldcontext;
+
+	if (walk->counts->unreadable_count++ >= MAX_UNREADABLE)
+		return;
+	oldcontext = MemoryContextSwitchTo(walk->context);
+	walk->counts->unreadable = lappend(walk->counts->unreadable, psprintf("%s: %s", path, reason));
+	MemoryContextSwitchTo(oldcontext);
+}
+
+/*
  * report_unreadable notes a directory that cannot be read; the root must be.
  */
 static void
 report_unreadable(Walk *walk, const char *path, int error)
 {
-	MemoryContext oldcontext;
-
 	errno = error;
 	if (path[0] == '\0')
 		ereport(ERROR,
@@ -224,12 +238,7 @@ report_unreadable(Walk *walk, const char *path, int error)
 	/* gone meanwhile is no problem */
 	if (error == ENOENT || error == ENOTDIR || error == ELOOP)
 		return;
-	if (walk->counts->unreadable_count++ >= MAX_UNREADABLE)
-		return;
-	oldcontext = MemoryContextSwitchTo(walk->context);
-	walk->counts->unreadable = lappend(walk->counts->unreadable,
-									   psprintf("%s: %s", path, strerror(error)));
-	MemoryContextSwitchTo(oldcontext);
+	note_unread(walk, path, strerror(error));
 }
 
 /*
@@ -242,7 +251,7 @@ open_place(Walk *walk, const Waiting *directory, Place *place)
 	struct stat status;
 
 	place->directory = directory;
-	place->again = false;
+	place->again = place->cut = false;
 	place->prefix = strlen(directory->path);
 	memcpy(place->path, directory->path, place->prefix);
 	if (place->prefix > 0)
@@ -371,24 +380,33 @@ enter_directory(Walk *walk, Place *place, const char *name)
 	const Waiting *directory = place->directory;
 	LhFilterState state = lh_file_filter_enter(walk->filter, directory->state, name);
 
-	if (state == 0 || directory->depth >= MAX_DEPTH)
+	if (state == 0)
 		return false;
-	if (!directory->flat)
+	if (directory->flat)
+		return true;
+	if (directory->depth < MAX_DEPTH)
 		add_waiting(walk, place->path, state, directory->depth + 1, false);
+	else
+		note_unread(walk, place->path, "lies too deep");
 	return true;
 }
 
 /*
  * complete_path makes place->path that of a name in the directory; false if it
- * is too long for any path.
+ * is too long for any path, which is noted once for a directory.
  */
 static bool
-complete_path(Place *place, const char *name)
+complete_path(Walk *walk, Place *place, const char *name)
 {
 	size_t		length = strlen(name);
 
 	if (place->prefix + length >= PATH_MAX)
+	{
+		if (!place->cut)
+			note_unread(walk, place->directory->path, strerror(ENAMETOOLONG));
+		place->cut = true;
 		return false;
+	}
 	memcpy(place->path + place->prefix, name, length + 1);
 	return true;
 }
@@ -435,7 +453,7 @@ judge_name(Walk *walk, Place *place, const char *name, unsigned char type)
 
 	if (name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0')))
 		return;
-	if (lh_file_filter_ignores(walk->filter, name) || !complete_path(place, name))
+	if (lh_file_filter_ignores(walk->filter, name) || !complete_path(walk, place, name))
 		return;
 	if (type == DT_DIR && enter_directory(walk, place, name))
 		return;

@@ -63,6 +63,7 @@ struct LhFileWatch
 	MemoryContext context;
 	HTAB	   *directories;	/* of Watched */
 	uint32		listing;
+	int			added;			/* directories that it has found to be there */
 	bool		incomplete;		/* some directory is not watched, or by others too */
 	bool		lost;
 	MemoryContext told_context;
@@ -140,6 +141,8 @@ remove_watched(LhFileWatch *watch, Watched *watched)
 {
 	if (watched->path != NULL)
 		pfree(watched->path);
+	if (watched->listing == watch->listing)
+		watch->added--;
 	(void) hash_search(watch->directories, &watched->number, HASH_REMOVE, NULL);
 }
 
@@ -149,6 +152,7 @@ lh_file_watch_begin(LhFileWatch *watch)
 	(void) lh_file_watch_drain(watch);
 	lh_file_watch_forget(watch);
 	watch->listing++;
+	watch->added = 0;
 	watch->lost = watch->incomplete = false;
 }
 
@@ -180,6 +184,11 @@ lh_file_watch_add(LhFileWatch *watch, const LhDescriptor *directory, const char 
 	Watched    *watched;
 	bool		found;
 
+	if (watch->added >= MAX_WATCHES)
+	{
+		watch->incomplete = true;
+		return;
+	}
 	if (!is_local(directory))
 		watch->incomplete = true;
 	snprintf(place, sizeof(place), "/proc/self/fd/%d", directory->fd);
@@ -192,6 +201,8 @@ lh_file_watch_add(LhFileWatch *watch, const LhDescriptor *directory, const char 
 	watched = hash_search(watch->directories, &number, HASH_ENTER, &found);
 	if (!found)
 		watched->path = NULL;
+	if (!found || watched->listing != watch->listing)
+		watch->added++;
 	watched->listing = watch->listing;
 	if (!found && hash_get_num_entries(watch->directories) > MAX_WATCHES)
 	{
