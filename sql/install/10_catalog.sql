@@ -54,7 +54,7 @@ CREATE TABLE lakehouse.file (
     seen_size     bigint,                     -- what a listing found that the entry does not have yet
     seen_mtime_ns bigint,
     path          text COLLATE pg_catalog."C" NOT NULL, -- beneath the server's directory
-    state         text NOT NULL CHECK (state IN ('discovered', 'loading', 'loaded', 'failed', 'skipped', 'changed', 'superseded', 'replaced', 'undone')),
+    state         text NOT NULL CHECK (state IN ('discovered', 'loading', 'loaded', 'failed', 'skipped', 'changed', 'superseded', 'replaced', 'undone', 'duplicate')),
     sqlstate      text,
     mtime         timestamptz NOT NULL,
     hash          bigint,                     -- of the bytes up to "position"
@@ -69,10 +69,14 @@ CREATE TABLE lakehouse.file (
     attempts      integer NOT NULL DEFAULT 0,
     error         text,
     retry_at      timestamptz,
+    content       bytea,                      -- SHA-256 of the file, if it is the one of the source that is loaded
+    duplicate_of  bigint,                     -- the entry that had the same content, while the state is duplicate
     discovered    timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     loaded        timestamptz
 );
 CREATE UNIQUE INDEX file_path ON lakehouse.file (source_id, path) WHERE ended IS NULL;
+CREATE UNIQUE INDEX file_content ON lakehouse.file (source_id, content) WHERE content IS NOT NULL;
+CREATE INDEX file_duplicate ON lakehouse.file (source_id, duplicate_of) WHERE duplicate_of IS NOT NULL;
 CREATE INDEX file_ended ON lakehouse.file (source_id, path, version) WHERE ended IS NOT NULL;
 CREATE INDEX file_waiting ON lakehouse.file (source_id, (CASE WHEN by_name THEN 0 ELSE mtime_ns END), path)
  WHERE state IN ('discovered', 'loading', 'failed');

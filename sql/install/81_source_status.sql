@@ -111,19 +111,22 @@ SELECT s.name AS source, f.file_id, f.path, f.state, f.size, f.mtime,
        f.rows, f.rejected, f.attempts, f.sqlstate, f.error, f.retry_at, f.discovered, f.loaded,
        f.version, f.hash, f.ended,
        c.state AS clean_state, c.mode AS clean_mode, COALESCE(c.due, c.finished) AS clean_time,
-       c.target AS clean_target, c.attempts AS clean_attempts, c.sqlstate AS clean_sqlstate, c.error AS clean_error
+       c.target AS clean_target, c.attempts AS clean_attempts, c.sqlstate AS clean_sqlstate, c.error AS clean_error,
+       d.path AS duplicate_of
   FROM lakehouse.file f
   JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) f.source_id
  CROSS JOIN LATERAL (SELECT COALESCE(pg_catalog.sum(last_position OPERATOR(pg_catalog.-) first_position), 0) AS bytes
                        FROM lakehouse.file_range
                       WHERE source_id OPERATOR(pg_catalog.=) f.source_id AND file_id OPERATOR(pg_catalog.=) f.file_id) g
   LEFT JOIN lakehouse.file_clean c ON c.file_id OPERATOR(pg_catalog.=) f.file_id
+  LEFT JOIN lakehouse.file d ON d.file_id OPERATOR(pg_catalog.=) f.duplicate_of
+                            AND f.state OPERATOR(pg_catalog.=) 'duplicate'
  WHERE lakehouse._may_see(s.owner);
 COMMENT ON VIEW lakehouse.file_status IS 'files of the sources that the current role owns, or of all for members of pg_monitor';
 COMMENT ON COLUMN lakehouse.file_status.source IS 'name of the source';
 COMMENT ON COLUMN lakehouse.file_status.file_id IS 'number of the file';
 COMMENT ON COLUMN lakehouse.file_status.path IS 'path beneath the directory of the server; bytes that are no character are written \xHH';
-COMMENT ON COLUMN lakehouse.file_status.state IS 'discovered (waits), loading (a part is loaded), loaded, failed (tried again at retry_at), skipped (no regular file, unusable name, or gone; or by skip_file, without a SQLSTATE), changed (another file now than what was loaded), undone (by undo_file), or, of an earlier version, superseded (its rows are there) or replaced (its rows were taken back)';
+COMMENT ON COLUMN lakehouse.file_status.state IS 'discovered (waits), loading (a part is loaded), loaded, failed (tried again at retry_at), skipped (no regular file, unusable name, or gone; or by skip_file, without a SQLSTATE), changed (another file now than what was loaded), undone (by undo_file), duplicate (option identity: another file had the same content), or, of an earlier version, superseded (its rows are there) or replaced (its rows were taken back)';
 COMMENT ON COLUMN lakehouse.file_status.size IS 'bytes, of the version that was or will be loaded';
 COMMENT ON COLUMN lakehouse.file_status.mtime IS 'modification time of that version (microseconds)';
 COMMENT ON COLUMN lakehouse.file_status."position" IS 'bytes loaded so far';
@@ -146,6 +149,7 @@ COMMENT ON COLUMN lakehouse.file_status.clean_target IS 'path that it was, or is
 COMMENT ON COLUMN lakehouse.file_status.clean_attempts IS 'attempts in a row that did not come to an end';
 COMMENT ON COLUMN lakehouse.file_status.clean_sqlstate IS 'SQLSTATE of why it is not yet, or was not, moved or deleted';
 COMMENT ON COLUMN lakehouse.file_status.clean_error IS 'that reason';
+COMMENT ON COLUMN lakehouse.file_status.duplicate_of IS 'path of the file with the same content, while the state is duplicate; otherwise NULL';
 
 CREATE VIEW lakehouse.load_status WITH (security_barrier) AS
 SELECT l.load_id,

@@ -48,7 +48,7 @@ SELECT f.path, f.size, f.mtime AS create_time, f.discovered AS discovery_time,
        s.source_id, s.name AS flow_name,
        CASE WHEN f.state OPERATOR(pg_catalog.=) 'discovered' AND f."position" OPERATOR(pg_catalog.=) 0 THEN NULL
             WHEN f.state OPERATOR(pg_catalog.=) 'loading' THEN 'PROCESSING'
-            WHEN f.state OPERATOR(pg_catalog.=) ANY ('{replaced,undone}')
+            WHEN f.state OPERATOR(pg_catalog.=) ANY ('{replaced,undone,duplicate}')
               OR (f.state OPERATOR(pg_catalog.=) 'skipped' AND f.sqlstate IS NULL) THEN 'SKIPPED'
             WHEN f.state OPERATOR(pg_catalog.=) ANY ('{failed,skipped}')
                  THEN CASE WHEN f.sqlstate OPERATOR(pg_catalog.=) '58P01' THEN 'SKIPPED_MISSING' ELSE 'SKIPPED_CORRUPTED' END
@@ -79,7 +79,7 @@ COMMENT ON COLUMN lakehouse.cloud_files_state.processed_time IS 'when its last c
 COMMENT ON COLUMN lakehouse.cloud_files_state.commit_time IS 'when it was loaded to the end, shortly before the commit; NULL until then';
 COMMENT ON COLUMN lakehouse.cloud_files_state.source_id IS 'number of the source';
 COMMENT ON COLUMN lakehouse.cloud_files_state.flow_name IS 'name of the source';
-COMMENT ON COLUMN lakehouse.cloud_files_state.ingestion_state IS 'NULL (waits), PROCESSING (a part is loaded), INGESTED (loaded, also if the file changed later), SKIPPED_MISSING (gone before it was loaded), SKIPPED_CORRUPTED (cannot be loaded; one whose state is failed is tried again) or, which Auto Loader does not have, SKIPPED (by skip_file or undo_file, or its rows were replaced by those of another version)';
+COMMENT ON COLUMN lakehouse.cloud_files_state.ingestion_state IS 'NULL (waits), PROCESSING (a part is loaded), INGESTED (loaded, also if the file changed later), SKIPPED_MISSING (gone before it was loaded), SKIPPED_CORRUPTED (cannot be loaded; one whose state is failed is tried again) or, which Auto Loader does not have, SKIPPED (by skip_file or undo_file, its rows were replaced by those of another version, or another file had the same content)';
 COMMENT ON COLUMN lakehouse.cloud_files_state.state IS 'state as in lakehouse.file_status';
 COMMENT ON COLUMN lakehouse.cloud_files_state.rows IS 'rows stored from it';
 COMMENT ON COLUMN lakehouse.cloud_files_state.rejected IS 'records rejected from it and not resolved by a replay';

@@ -106,6 +106,7 @@ has_finished(const OtherSource *other, const char *path, const LhCleanFile *file
 							  "   AND ((state OPERATOR(pg_catalog.=) 'loaded' AND seen_size IS NULL"
 							  "         AND size OPERATOR(pg_catalog.=) $3 AND mtime_ns OPERATOR(pg_catalog.=) $4)"
 							  "        OR (state OPERATOR(pg_catalog.=) 'skipped' AND sqlstate IS NULL)"
+							  "        OR (state OPERATOR(pg_catalog.=) 'duplicate' AND size OPERATOR(pg_catalog.=) $3 AND mtime_ns OPERATOR(pg_catalog.=) $4)"
 							  "        OR state OPERATOR(pg_catalog.=) 'undone')"
 							  " FOR SHARE SKIP LOCKED", 4, types, values, NULL) > 0;
 	lh_catalog_end(&catalog);

@@ -24,6 +24,7 @@
 
 #include "bronze/clean.h"
 #include "bronze/file_change.h"
+#include "bronze/file_content.h"
 #include "bronze/file_hash.h"
 #include "bronze/file_ingest.h"
 #include "bronze/file_range.h"
@@ -71,6 +72,8 @@ lh_file_take_back(int32 source_id, const char *path, int64 keep)
 	LH_FAULT("before-ledger");
 	lh_range_forget(source_id, path, keep);
 	mark_taken_back(source_id, path, keep);
+	if (keep > 0)
+		lh_content_release(source_id, path, keep);
 	LH_FAULT("after-ledger");
 	return deleted;
 }
@@ -240,7 +243,7 @@ lakehouse_reingest_file(PG_FUNCTION_ARGS)
 	lh_range_forget(source->source_id, path, 0);
 	lh_catalog_begin(&catalog);
 	found = lh_catalog_run("WITH o AS (UPDATE lakehouse.file SET ended = pg_catalog.clock_timestamp(), retry_at = NULL,"
-						   "    state = CASE state WHEN 'undone' THEN state ELSE 'superseded' END,"
+						   "    state = CASE WHEN state IN ('undone', 'duplicate') THEN state ELSE 'superseded' END,"
 						   "    sqlstate = NULL, error = NULL"
 						   "  WHERE source_id OPERATOR(pg_catalog.=) $1 AND path OPERATOR(pg_catalog.=) $2 AND ended IS NULL"
 						   "  RETURNING source_id, path, version, size, mtime, mtime_ns)"

@@ -72,6 +72,7 @@ typedef struct FileBatch
 	LhWriteCounts loaded;		/* of the file at hand, by earlier loads */
 	LhFileSchema *schema;
 	LhIngestCounts *counts;
+	int			contents;		/* that are locked */
 	int64		files_left;
 	int64		rows_left;
 	int64		bytes_left;
@@ -86,6 +87,7 @@ typedef enum FileOutcome
 	OUTCOME_DONE,				/* to the end of the file */
 	OUTCOME_PART,
 	OUTCOME_NEW_COLUMNS,		/* rolled back: to be read again with them */
+	OUTCOME_ASIDE,				/* not to be loaded, or not now: that is entered */
 	OUTCOME_CHANGED,			/* rolled back: not the same file any more */
 	OUTCOME_FAILED				/* rolled back: cannot be read */
 } FileOutcome;

@@ -126,7 +126,7 @@ is_settled(const KnownPass *pass, const char *state, bool seen, bool has_reason)
 {
 	switch (state[0])
 	{
-		case 'd':				/* discovered */
+		case 'd':				/* discovered, duplicate */
 		case 'f':				/* failed */
 			return !seen;
 		case 'l':				/* loading, loaded */

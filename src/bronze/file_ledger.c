@@ -6,7 +6,8 @@
  * loaded; discovered or loading -> failed (cannot be read; tried again) ->
  * loading, loaded; skipped (no regular file, or gone) -> discovered when it
  * becomes one; skipped by a person (no SQLSTATE) and undone stay so until
- * lakehouse.reingest_file.
+ * lakehouse.reingest_file; duplicate (another file had the same content) until
+ * it is another file.
  *
  * A file that is loading or loaded and is another one now than what was loaded
  * follows the source's option on_change: changed (nothing is loaded from it
@@ -314,7 +315,7 @@ static int64
 supersede(int nargs, const Oid *types, const Datum *values)
 {
 	return (int64) lh_catalog_run("WITH o AS (UPDATE lakehouse.file f SET ended = pg_catalog.clock_timestamp(), retry_at = NULL,"
-								  "    state = CASE f.state WHEN 'undone' THEN f.state ELSE 'superseded' END,"
+								  "    state = CASE WHEN f.state IN ('undone', 'duplicate') THEN f.state ELSE 'superseded' END,"
 								  "    sqlstate = NULL, error = NULL"
 								  "  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
 								  "    s(file_id, size, mtime_ns)"

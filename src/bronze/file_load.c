@@ -18,6 +18,7 @@
 
 #include "bronze/evolve.h"
 #include "bronze/file_change.h"
+#include "bronze/file_content.h"
 #include "bronze/file_hash.h"
 #include "bronze/file_ingest_internal.h"
 #include "bronze/file_range.h"
@@ -26,6 +27,13 @@
 #include "catalog/subtransaction.h"
 #include "delta/load.h"
 #include "fault.h"
+
+/* contents that a batch locks at most, beside others: locks are few */
+#define MAX_CONTENTS 100
+
+/* a content that is busy is read again after so many times its reading took */
+#define BUSY_SHARE 10
+#define BUSY_PAUSE_US 100000
 
 static FileOutcome load_part(FileBatch *batch, const LhLedgerFile *file,
 						 LhDescriptor *descriptor, ErrorData **error);
@@ -488,6 +496,36 @@ load_records(FileBatch *batch, Part *part, volatile bool *reading)
 }
 
 /*
+ * is_new_content tells whether a file of which nothing is loaded has a content
+ * that is to be loaded from it; otherwise that is entered.
+ */
+static bool
+is_new_content(FileBatch *batch, const LhLedgerFile *file, const LhDescriptor *descriptor, LhContent *content)
+{
+	const LhSource *source = batch->ingest->base.source;
+	TimestampTz started = GetCurrentTimestamp();
+	int64		size = descriptor->status.st_size;
+	int64		owner;
+
+	switch (lh_content_judge(source->source_id, source->shared, file, descriptor->fd, size, content, &owner))
+	{
+		case LH_CONTENT_NEW:
+			if (source->shared && ++batch->contents >= MAX_CONTENTS)
+				batch->files_left = 0;
+			return true;
+		case LH_CONTENT_DUPLICATE:
+			if (file->replaces)
+				(void) lh_file_take_back(source->source_id, file->path, file->file_id);
+			lh_content_set_duplicate(file->file_id, owner, size, lh_file_mtime_ns(&descriptor->status));
+			return false;
+		case LH_CONTENT_BUSY:
+			lh_content_wait(file->file_id, Max(BUSY_PAUSE_US, (GetCurrentTimestamp() - started) * BUSY_SHARE));
+			return false;
+	}
+	pg_unreachable();
+}
+
+/*
  * read_part loads one part: rows, load and ledger.  Raises what the reader or
  * the writer raises; *reading tells which of them it was.
  */
@@ -496,16 +534,24 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 		  volatile bool *reading)
 {
 	const LhReaderRoutine *routine = batch->ingest->reader;
+	/* there is nothing of an empty one that could be there twice */
+	bool		by_content = batch->ingest->options.by_content && file->begun == 0 && !file->in_range &&
+		descriptor->status.st_size > 0;
+	LhContent	content;
 	int64		wanted = 0;
 	Part		part;
 
 	*reading = true;
+	if (by_content && !is_new_content(batch, file, descriptor, &content))
+		return OUTCOME_ASIDE;
 	if (routine->splits != NULL)
 		wanted = lh_range_size(batch, file, descriptor->status.st_size);
 	if (!open_part(batch, file, descriptor, wanted > 0, &part))
 		return OUTCOME_CHANGED;
 	/* a header may tell enough for a refusal */
 	(void) lh_file_schema_grows(batch->schema);
+	if (by_content && !file->replaces)
+		lh_content_claim(file, &content);
 	if (wanted > 0 && part.input.inflate == NULL && routine->splits(part.reader))
 		return enter_range(batch, &part, wanted);
 	if (wanted > 0)
@@ -515,6 +561,10 @@ read_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor,
 			return OUTCOME_CHANGED;
 	}
 	if (file->replaces)
+	{
 		(void) lh_file_take_back(batch->ingest->base.source->source_id, file->path, file->file_id);
+		if (by_content)
+			lh_content_claim(file, &content);
+	}
 	return load_records(batch, &part, reading);
 }

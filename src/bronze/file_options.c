@@ -29,6 +29,9 @@
 /* in the order of LhOnChange */
 static const char *const change_names[] = {"ignore", "error", "append_again", "replace", "tail", NULL};
 
+/* what a file is known by */
+static const char *const identity_names[] = {"path", "content", NULL};
+
 /* whether a file that cannot be loaded stops the source */
 static const char *const error_names[] = {"continue", "error", NULL};
 
@@ -41,7 +44,7 @@ static const char *const order_names[] = {"mtime", "name", NULL};
 static char *const default_ignore[] = {"*.tmp", "*.part", "_*", ".*", NULL};
 
 static const char *const option_names[] = {
-	"backfill_interval", "discovery", "done_marker", "ignore", "include_existing",
+	"backfill_interval", "discovery", "done_marker", "identity", "ignore", "include_existing",
 	"max_attempts", "max_bytes_per_trigger", "max_files_per_trigger", "max_rows_per_batch",
 	"metadata", "modified_after", "modified_before", "on_change", "on_file_error", "order_by",
 	"path_glob_filter", "settle_ms", "workers", NULL
@@ -105,6 +108,12 @@ lh_file_options_parse(Jsonb *options, const char *path, bool continuous, LhFileO
 	/* the scheduler reads it as well */
 	result->workers = (int) lh_options_int(options, "workers", 1, 1, MAX_SOURCE_WORKERS);
 	result->on_change = (LhOnChange) choose(options, "on_change", change_names);
+	result->by_content = choose(options, "identity", identity_names) == 1;
+	if (result->by_content && result->on_change == LH_CHANGE_TAIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"identity\" = \"content\" cannot be used together with \"on_change\" = \"tail\""),
+				 errdetail("The content of a file that is continued is never finished.")));
 	result->stop_on_error = choose(options, "on_file_error", error_names) == 1;
 	result->max_attempts = (int32) lh_options_int(options, "max_attempts", 0, 1, INT_MAX);
 	result->discovery = (LhDiscovery) choose(options, "discovery", discovery_names);

@@ -31,6 +31,7 @@ typedef struct LhFileOptions
 {
 	int64		settle_us;		/* how long a file must have been unchanged */
 	LhOnChange	on_change;
+	bool		by_content;		/* a file is known by its content, not by its path */
 	bool		stop_on_error;	/* a file that cannot be loaded stops the source */
 	int32		max_attempts;	/* then it is left alone; 0 = never */
 	int			workers;		/* how many read a continuous source */

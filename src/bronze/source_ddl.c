@@ -495,6 +495,10 @@ prepare_files(int32 source_id, const LhSource *old, Jsonb *options)
 						  old->path, false, &before);
 	if (before.by_name != after.by_name)
 		lh_ledger_set_order(source_id, after.by_name);
+	if (after.by_content && !before.by_content)
+		ereport(NOTICE,
+				(errmsg("files that source \"%s\" has loaded before stay known by their path alone", source->name),
+				 errdetail("Option \"identity\" = \"content\" counts for files that are loaded from now on.")));
 	if (before.include_existing != after.include_existing)
 		ereport(NOTICE,
 				(errmsg("option \"include_existing\" counts only when a source is created"),

@@ -366,7 +366,7 @@ lh_catalog_home(void)
 static LOCKTAG
 object_tag(LhLockClass class, int32 id)
 {
-	static const char *const tables[] = {"source", "flow", "job", "outbox", "outbox_state"};
+	static const char *const tables[] = {"source", "flow", "job", "outbox", "outbox_state", "file"};
 	Oid			namespace = get_namespace_oid("lakehouse", false);
 	Oid			relation = get_relname_relid(tables[class], namespace);
 	LOCKTAG		tag;

@@ -59,7 +59,8 @@ typedef enum LhLockClass
 	LH_LOCK_FLOW,
 	LH_LOCK_JOB,
 	LH_LOCK_OUTBOX_KEY,			/* keys of messages that commit, by hash */
-	LH_LOCK_OUTBOX_SENDER		/* who sends the messages of one role to one server */
+	LH_LOCK_OUTBOX_SENDER,		/* who sends the messages of one role to one server */
+	LH_LOCK_CONTENT				/* contents of files that are loaded, by hash */
 } LhLockClass;
 
 extern bool lh_catalog_lock(LhLockClass class, int32 id, bool wait);
