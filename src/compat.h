@@ -65,6 +65,11 @@
 #define LH_SOFT_INPUT
 #endif
 
+/* 16 makes many pages at once for whoever fills a table */
+#if PG_VERSION_NUM < 160000
+#define LH_MAKE_PAGES
+#endif
+
 /* 17 lets extensions name their wait events */
 #if PG_VERSION_NUM < 170000
 #define lh_wait_event(name) PG_WAIT_EXTENSION

@@ -231,6 +231,7 @@ lh_writer_close(LhWriter *writer)
 	if (writer->session != NULL)
 		lh_write_session_close(writer);
 	FreeBulkInsertState(writer->bulk);
+	lh_write_pages_release(writer);
 	table_close(writer->relation, NoLock);
 	MemoryContextDelete(writer->context);
 }

@@ -446,8 +446,7 @@ flush_buffer(LhWriter *writer, WriteBuffer *buffer)
 	BlockNumber block = InvalidBlockNumber;
 
 	session->current = buffer->count == 1 ? buffer->records[0] : -1;
-	table_multi_insert(relation->ri_RelationDesc, buffer->slots, buffer->count,
-					   session->command, 0, buffer->bulk);
+	lh_write_insert(writer, buffer);
 	for (int i = 0; i < buffer->count; i++)
 	{
 		TupleTableSlot *slot = buffer->slots[i];
@@ -459,6 +458,7 @@ flush_buffer(LhWriter *writer, WriteBuffer *buffer)
 		{
 			block = ItemPointerGetBlockNumber(&slot->tts_tid);
 			relation->ri_NumIndices = buffer->indexes;
+			writer->pages.filled++;
 		}
 		if (relation->ri_NumIndices > 0)
 		{

@@ -87,6 +87,14 @@ typedef struct WriteDefault
 	Expr	   *expression;
 } WriteDefault;
 
+/* Pages of the target that were made in advance and hold nothing yet. */
+typedef struct WritePages
+{
+	BlockNumber next;
+	BlockNumber end;			/* behind the last one */
+	BlockNumber filled;			/* pages that this writer put rows into, about */
+} WritePages;
+
 struct LhWriter
 {
 	MemoryContext context;
@@ -110,6 +118,7 @@ struct LhWriter
 	LhRescueCounts *rescue_counts;	/* or NULL */
 	List	   *deferred;		/* RangeVars of deferred constraints */
 	BulkInsertState bulk;		/* of the target itself */
+	WritePages	pages;			/* likewise */
 	LhRejects  *rejects;
 	LhWriteCounts counts;
 	WriteSession *session;		/* open one, or NULL */
@@ -127,6 +136,11 @@ extern bool lh_write_form_suits(Relation relation);
 /* writer_tuple.c */
 extern WriteForm *lh_write_form_create(TupleDesc tupdesc);
 extern TupleTableSlot *lh_write_form_slot(TupleDesc tupdesc, const WriteForm *form);
+extern Size lh_write_form_length(TupleTableSlot *slot);
+
+/* writer_page.c */
+extern void lh_write_insert(LhWriter *writer, WriteBuffer *buffer);
+extern void lh_write_pages_release(LhWriter *writer);
 
 /* writer_session.c */
 extern void lh_write_session_open(LhWriter *writer);

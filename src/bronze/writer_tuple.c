@@ -37,11 +37,14 @@ typedef struct FormSlot
 {
 	VirtualTupleTableSlot base;
 	const WriteForm *form;
+	HeapTuple	formed;			/* the row's tuple, if its length was asked for */
 } FormSlot;
 
 static TupleTableSlotOps form_slot_ops;
 
 static HeapTuple form_tuple(TupleTableSlot *slot);
+static HeapTuple take_tuple(TupleTableSlot *slot);
+static void clear_slot(TupleTableSlot *slot);
 
 static int
 alignment_bytes(char align)
@@ -106,11 +109,49 @@ lh_write_form_slot(TupleDesc tupdesc, const WriteForm *form)
 		form_slot_ops = TTSOpsVirtual;
 		form_slot_ops.base_slot_size = sizeof(FormSlot);
 		form_slot_ops.materialize = materialize_nothing;
-		form_slot_ops.copy_heap_tuple = form_tuple;
+		form_slot_ops.copy_heap_tuple = take_tuple;
+		form_slot_ops.clear = clear_slot;
 	}
 	slot = MakeSingleTupleTableSlot(tupdesc, &form_slot_ops);
 	((FormSlot *) slot)->form = form;
+	((FormSlot *) slot)->formed = NULL;
 	return slot;
+}
+
+/*
+ * take_tuple gives the tuple of a slot to a caller who may free it.
+ */
+static HeapTuple
+take_tuple(TupleTableSlot *slot)
+{
+	FormSlot   *form = (FormSlot *) slot;
+	HeapTuple	tuple = form->formed;
+
+	if (tuple == NULL)
+		return form_tuple(slot);
+	form->formed = NULL;
+	return tuple;
+}
+
+static void
+clear_slot(TupleTableSlot *slot)
+{
+	((FormSlot *) slot)->formed = NULL;
+	TTSOpsVirtual.clear(slot);
+}
+
+/*
+ * lh_write_form_length tells how long the tuple of a slot made here will be, unless
+ * it is moved to the TOAST table.
+ */
+Size
+lh_write_form_length(TupleTableSlot *slot)
+{
+	FormSlot   *form = (FormSlot *) slot;
+
+	if (form->formed == NULL)
+		form->formed = form_tuple(slot);
+	return form->formed->t_len;
 }
 
 /*
