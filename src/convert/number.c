@@ -15,6 +15,7 @@
 
 #include "compat.h"
 #include "convert/convert_types.h"
+#include "convert/digits.h"
 #include "utils/builtins.h"
 #include "utils/float.h"
 #include "utils/numeric.h"
@@ -157,62 +158,106 @@ typedef struct Decimal
 } Decimal;
 
 /*
- * Leaves out zeros at the end of a fraction, which numeric's output is full of,
- * and reads the digits that stay.  Returns the place behind them.
+ * Digits that are read one after the other.  Eight zeros, which the end of
+ * numeric's output is full of, count only when another digit follows.
  */
-static const char *
-trim_fraction(const char *digits, const char *point, const char *end, uint64 *mantissa)
+typedef struct Digits
 {
-	const char *p;
+	uint64		value;
+	int			count;			/* of digits in it */
+	int			zeros;			/* behind them, not in it */
+} Digits;
 
-	while (end > point + 1 && end[-1] == '0')
-		end--;
-	*mantissa = 0;
-	for (p = digits; p < end; p++)
-		if (p != point)
-			*mantissa = *mantissa * 10 + (*p - '0');
-	return end;
+#define MOST_DIGITS 19			/* that value holds */
+
+static inline bool
+add_digits(Digits *digits, uint64 value, int count)
+{
+	static const uint64 powers[] = {
+		UINT64CONST(1), UINT64CONST(10), UINT64CONST(100), UINT64CONST(1000), UINT64CONST(10000),
+		UINT64CONST(100000), UINT64CONST(1000000), UINT64CONST(10000000), UINT64CONST(100000000),
+		UINT64CONST(1000000000), UINT64CONST(10000000000), UINT64CONST(100000000000),
+		UINT64CONST(1000000000000), UINT64CONST(10000000000000), UINT64CONST(100000000000000),
+		UINT64CONST(1000000000000000), UINT64CONST(10000000000000000),
+		UINT64CONST(100000000000000000), UINT64CONST(1000000000000000000),
+		UINT64CONST(10000000000000000000)
+	};
+
+	count += digits->zeros;
+	if (digits->count + count > MOST_DIGITS)
+		return false;
+	digits->value = digits->value * powers[count] + value;
+	digits->count += count;
+	digits->zeros = 0;
+	return true;
 }
 
 /*
- * Reads [-]digits[.digits][e[sign]digits] with at most 19 digits; false for
- * anything else, which is then judged the long way.
+ * Reads the digits at p and returns the place behind them; NULL if they are too
+ * many.
+ */
+static inline const char *
+read_digits(const char *p, const char *end, Digits *digits)
+{
+	uint64		value = 0;
+	const char *start;
+
+#ifdef LH_DIGITS_EIGHT
+	while (end - p >= 8)
+	{
+		uint64		eight = lh_digits_load(p);
+
+		if (eight == UINT64CONST(0x3030303030303030))
+			digits->zeros += 8;
+		else if (!lh_digits_are(eight))
+			break;
+		else if (!add_digits(digits, lh_digits_value(eight), 8))
+			return NULL;
+		p += 8;
+	}
+#endif
+	for (start = p; p < end && (unsigned char) (*p - '0') <= 9; p++)
+		value = value * 10 + (*p - '0');
+	/* zeros at the end of a fraction need not be there */
+	if (p > start && !(value == 0 && digits->zeros > 0) && !add_digits(digits, value, p - start))
+		return NULL;
+	if (value == 0 && digits->zeros > 0)
+		digits->zeros += p - start;
+	return p;
+}
+
+/*
+ * Reads [-]digits[.digits][e[sign]digits] with at most 19 digits that matter;
+ * false for anything else, which is then judged the long way.
  */
 static inline bool
 parse_decimal(const char *p, int length, Decimal *decimal)
 {
 	const char *end = p + length;
-	const char *digits;
-	const char *behind;			/* of the digits that count */
-	const char *point = NULL;
-	uint64		mantissa = 0;
-	int			exponent = 0;
+	const char *start;
+	Digits		digits = {0};
+	int			before = 0;
+	int64		written = 0;
 
 	decimal->negative = length > 0 && *p == '-';
 	p += decimal->negative;
-	digits = p;
-	for (; p < end; p++)
-	{
-		unsigned int digit = (unsigned char) *p - '0';
-
-		if (digit <= 9)
-			mantissa = mantissa * 10 + digit;
-		else if (*p == '.' && point == NULL)
-			point = p;
-		else
-			break;
-	}
-	behind = p;
-	if (point != NULL && p - digits > 16 && p[-1] == '0')
-		behind = trim_fraction(digits, point, p, &mantissa);
-	if (p - digits - (point != NULL) < 1 || behind - digits > 19)
+	start = p;
+	if ((p = read_digits(p, end, &digits)) == NULL)
 		return false;
-	if (point != NULL)
-		exponent = -(int) (behind - point - 1);
+	/* those before the point all count */
+	if (digits.zeros > 0 && !add_digits(&digits, 0, 0))
+		return false;
+	before = digits.count;
+	if (p < end && *p == '.')
+	{
+		start++;
+		if ((p = read_digits(p + 1, end, &digits)) == NULL)
+			return false;
+	}
+	if (p == start)
+		return false;
 	if (p < end)
 	{
-		int64		written;
-
 		if ((*p | 0x20) != 'e')
 			return false;
 		p++;
@@ -220,11 +265,25 @@ parse_decimal(const char *p, int length, Decimal *decimal)
 			p++;
 		if (end - p > 6 || !parse_digits(p, end - p, &written) || (p[-1] == '+' && *p == '-'))
 			return false;
-		exponent += (int) written;
 	}
-	decimal->mantissa = mantissa;
-	decimal->exponent = exponent;
+	decimal->mantissa = digits.value;
+	decimal->exponent = before - digits.count + (int) written;
 	return true;
+}
+
+/*
+ * May the number be computed from its digits: is the mantissa within the limit,
+ * without zeros at the end of a fraction if need be, and the exponent, too?
+ */
+static inline bool
+is_exact(Decimal *decimal, uint64 limit, int exponent)
+{
+	while (unlikely(decimal->mantissa > limit) && decimal->exponent < 0 && decimal->mantissa % 10 == 0)
+	{
+		decimal->mantissa /= 10;
+		decimal->exponent++;
+	}
+	return decimal->mantissa <= limit && decimal->exponent >= -exponent && decimal->exponent <= exponent;
 }
 
 /* how the server calls strtod and strtof */
@@ -311,8 +370,7 @@ lh_convert_float8(LhConverter *converter, const char *data, int length,
 	Decimal		decimal;
 	double		result;
 
-	if (parse_decimal(data, length, &decimal) && decimal.mantissa <= UINT64CONST(1) << 53 &&
-		decimal.exponent >= -22 && decimal.exponent <= 22)
+	if (parse_decimal(data, length, &decimal) && is_exact(&decimal, UINT64CONST(1) << 53, 22))
 	{
 		result = (double) decimal.mantissa;
 		if (decimal.exponent < 0)
@@ -338,8 +396,7 @@ lh_convert_float4(LhConverter *converter, const char *data, int length,
 	Decimal		decimal;
 	float		result;
 
-	if (parse_decimal(data, length, &decimal) && decimal.mantissa <= 1 << 24 &&
-		decimal.exponent >= -10 && decimal.exponent <= 10)
+	if (parse_decimal(data, length, &decimal) && is_exact(&decimal, 1 << 24, 10))
 	{
 		result = (float) decimal.mantissa;
 		if (decimal.exponent < 0)

@@ -28,6 +28,7 @@
 #include "utils/typcache.h"
 
 #define GUESSES 64				/* positions of keys that are remembered */
+#define LEAD_BYTES 62			/* that are remembered of what is before a value */
 
 typedef enum ValueKind
 {
@@ -43,6 +44,8 @@ struct LhJsonValue
 {
 	ValueKind	kind;
 	bool		may_raise;
+	bool		plain;			/* nothing but the converter is asked, which does not
+								 * raise */
 	LhConverter converter;		/* of the type, or of the domain's base type */
 
 	Oid			domain;			/* type to check the result against, or InvalidOid */
@@ -76,6 +79,14 @@ typedef struct TakenValue
 	int			length;
 } TakenValue;
 
+/* What stood before the n-th value: its key, and what separates it. */
+typedef struct Lead
+{
+	uint8		length;			/* 0 = nothing is remembered */
+	int16		column;
+	char		bytes[LEAD_BYTES];
+} Lead;
+
 struct LhJsonRow
 {
 	TupleDesc	tupdesc;
@@ -84,6 +95,7 @@ struct LhJsonRow
 	uint32		mask;			/* size of the hash table - 1 */
 	int16	   *table;			/* column + 1; 0 = empty */
 	int16		guess[GUESSES]; /* column that the n-th key was last time */
+	Lead		leads[GUESSES];
 	bool		may_raise;
 	TakenValue *taken;			/* by each column, if that is of interest; or NULL */
 	uint64		objects;		/* read so */
@@ -152,6 +164,8 @@ lh_json_value_create(Oid type, int32 typmod, const char *column, const LhConvert
 	}
 	describe_type(target, type, typmod, column, options);
 	target->may_raise |= OidIsValid(target->domain);
+	target->plain = !target->may_raise &&
+		(target->kind == VALUE_SCALAR || target->kind == VALUE_STRING);
 	MemoryContextSwitchTo(old);
 	return target;
 }
@@ -659,6 +673,77 @@ take_value(LhJsonRow *row, const LhJsonReading *reading, LhFieldSink *sink, int 
 }
 
 /*
+ * Remembers what stands from "start" to the value that comes.
+ */
+static inline void
+remember_lead(Lead *lead, int column, const char *start, const char *value)
+{
+	lead->length = value - start <= LEAD_BYTES ? value - start : 0;
+	lead->column = column;
+	memcpy(lead->bytes, start, lead->length);
+}
+
+/*
+ * Goes to the value of the position-th member, whose first token is *token, and
+ * returns its column.  Else less than 0: *token is LH_JSON_KEY for a member of no
+ * column (as match_key tells), or what came instead of a member.
+ */
+static inline int
+next_column(LhJsonRow *row, LhJsonReading *reading, int position, LhJsonToken *token)
+{
+	LhJsonScan *scan = reading->scan;
+	Lead	   *lead = position < GUESSES ? &row->leads[position] : NULL;
+	const char *before = scan->p;
+	int			i;
+
+	if (likely(lead != NULL && lead->length > 0))
+		switch (lh_json_follow(scan, lead->bytes, lead->length))
+		{
+			case LH_JSON_PLAIN:
+				*token = *scan->token == '"' ? LH_JSON_STRING : LH_JSON_NUMBER;
+				return lead->column;
+			case LH_JSON_AT_VALUE:
+				*token = lh_json_next(scan);
+				return lead->column;
+			default:
+				break;
+		}
+	*token = lh_json_next(scan);
+	if (*token != LH_JSON_KEY)
+		return -1;
+	i = match_key(row, reading, position);
+	if (i < 0)
+		return i;
+	*token = lh_json_next(scan);
+	if (lead != NULL && *token != LH_JSON_FAULT)
+		remember_lead(lead, i, before, scan->token);
+	return i;
+}
+
+/*
+ * Reads the value of a column, of which "token" is the first.
+ */
+static inline bool
+read_member(const RowColumn *column, LhJsonReading *reading, LhFieldSink *sink,
+			const char **raising, LhJsonToken token, Datum *value, bool *isnull)
+{
+	const LhJsonScan *scan = reading->scan;
+	LhJsonValue *target = column->value;
+
+	if (likely(target->plain &&
+			   (token == LH_JSON_NUMBER || (token == LH_JSON_STRING && !scan->escaped))))
+	{
+		*isnull = false;
+		return lh_convert(&target->converter, scan->text, scan->length, value, reading->error);
+	}
+	reading->column = column->name;
+	if (raising != NULL)
+		*raising = reading->column;
+	reading->sink = sink;
+	return lh_json_value_read(target, reading, token, value, isnull);
+}
+
+/*
  * Within the loop an error of a value leaves the scanner behind it; an error of
  * the text, which "fault" shows, ends everything.
  */
@@ -677,32 +762,29 @@ lh_json_row_fill(LhJsonRow *row, LhJsonReading *reading, Datum *values, bool *nu
 		begin_taking(row);
 	for (;; position++)
 	{
-		LhJsonToken token = lh_json_next(scan);
+		LhJsonToken token;
+		int			i = next_column(row, reading, position, &token);
 		const char *start;
-		int			i;
 
-		if (token == LH_JSON_OBJECT_END)
-			return true;
-		if (token != LH_JSON_KEY)
-			return lh_json_refuse(scan, reading->error);
-		i = match_key(row, reading, position);
-		if (i == -2 && !reading->permissive)
-			return false;
-		if (i == -1 && sink != NULL && sink->fold)
-			i = find_folded(row, scan);
+		if (i < 0)
+		{
+			if (token == LH_JSON_OBJECT_END)
+				return true;
+			if (token != LH_JSON_KEY)
+				return lh_json_refuse(scan, reading->error);
+			if (i == -2 && !reading->permissive)
+				return false;
+			if (i == -1 && sink != NULL && sink->fold && (i = find_folded(row, scan)) >= 0)
+				token = lh_json_next(scan);
+		}
 		if (i < 0)
 		{
 			if (!pass_unknown(reading, sink != NULL && sink->unknown ? sink : NULL))
 				return false;
 			continue;
 		}
-		token = lh_json_next(scan);
 		start = scan->token;
-		reading->column = row->columns[i].name;
-		if (raising != NULL)
-			*raising = reading->column;
-		reading->sink = sink;
-		if (lh_json_value_read(row->columns[i].value, reading, token, &values[i], &nulls[i]))
+		if (read_member(&row->columns[i], reading, sink, raising, token, &values[i], &nulls[i]))
 		{
 			if (rescue)
 				take_value(row, reading, sink, i, start, nulls[i]);

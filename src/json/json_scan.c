@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "convert/digits.h"
 #include "json/json_scan.h"
 
 #ifdef __SSE2__
@@ -206,6 +207,10 @@ finish_scalar(LhJsonScan *scan, LhJsonToken token)
 static inline const char *
 pass_digits(const char *p, const char *end)
 {
+#ifdef LH_DIGITS_EIGHT
+	while (end - p >= 8 && lh_digits_are(lh_digits_load(p)))
+		p += 8;
+#endif
 	while (p < end && *p >= '0' && *p <= '9')
 		p++;
 	return p;
@@ -362,6 +367,51 @@ lh_json_next(LhJsonScan *scan)
 	}
 	return fail(scan, scan->p, in_object(scan) ? "\",\" or \"}\" was expected" :
 				"\",\" or \"]\" was expected");
+}
+
+/*
+ * Compares a few bytes, of which both sides have "length".
+ */
+static inline bool
+same_bytes(const char *a, const char *b, int length)
+{
+	uint64		x,
+				y;
+
+	if (length < 8)
+		return memcmp(a, b, length) == 0;
+	for (int i = 0; i <= length - 8; i += 8)
+	{
+		memcpy(&x, a + i, 8);
+		memcpy(&y, b + i, 8);
+		if (x != y)
+			return false;
+	}
+	/* the last ones, some of them once more */
+	memcpy(&x, a + length - 8, 8);
+	memcpy(&y, b + length - 8, 8);
+	return x == y;
+}
+
+LhJsonFollowed
+lh_json_follow(LhJsonScan *scan, const char *lead, int length)
+{
+	const char *p = scan->p;
+
+	if (scan->end - p <= length || !same_bytes(p, lead, length))
+		return LH_JSON_ELSEWHERE;
+	scan->p = p += length;
+	if (*p == '"' ? scan_string(scan) && !scan->escaped :
+		((*p >= '0' && *p <= '9') || *p == '-') && scan_number(scan) == LH_JSON_NUMBER)
+	{
+		scan->state = EXPECT_SEPARATOR;
+		return LH_JSON_PLAIN;
+	}
+	/* what is wrong with it is found again */
+	scan->p = p;
+	scan->fault = LH_JSON_FINE;
+	scan->state = EXPECT_VALUE;
+	return LH_JSON_AT_VALUE;
 }
 
 bool

@@ -59,6 +59,22 @@ typedef struct LhJsonScan
 extern void lh_json_begin(LhJsonScan *scan, const char *data, int length);
 extern LhJsonToken lh_json_next(LhJsonScan *scan);
 
+/* What lh_json_follow found. */
+typedef enum LhJsonFollowed
+{
+	LH_JSON_ELSEWHERE,			/* other bytes: nothing was passed */
+	LH_JSON_AT_VALUE,			/* a value, which lh_json_next gives */
+	LH_JSON_PLAIN				/* a number, or a string without escapes, which was
+								 * passed: text and length tell it */
+} LhJsonFollowed;
+
+/*
+ * lh_json_follow passes over "lead", which was scanned before: all that stood from
+ * the place where a member was to come to the first byte of its value.  It may be
+ * called at such a place only.
+ */
+extern LhJsonFollowed lh_json_follow(LhJsonScan *scan, const char *lead, int length);
+
 /*
  * lh_json_pass goes to the end of the value whose first token was given last;
  * false if it is faulty.  The value's text is then [token's first byte, p).
