@@ -8,7 +8,8 @@
  *
  * Invariant: the hash of a prefix depends on its bytes alone, not on the parts
  * in which the file was loaded: bytes are hashed in blocks of fixed size, whose
- * hashes are chained.
+ * hashes are chained.  They are taken from the reader when it has passed them; only
+ * what it has not, or not in order, is read once more.
  */
 #include "postgres.h"
 
@@ -40,26 +41,54 @@ mix(uint64 value)
 }
 
 /*
- * hash_block hashes bytes in four lanes, which the processor computes side by
- * side.
+ * Begins the hash of so many bytes, in four lanes, which the processor computes
+ * side by side.
  */
-static uint64
-hash_block(const char *data, size_t length, uint64 seed)
+static inline void
+begin_lanes(uint64 *lanes, size_t length, uint64 seed)
 {
-	uint64		lanes[4] = {seed ^ FACTOR_A, seed + FACTOR_B, ~seed, seed ^ length};
-	size_t		at = 0;
+	lanes[0] = seed ^ FACTOR_A;
+	lanes[1] = seed + FACTOR_B;
+	lanes[2] = ~seed;
+	lanes[3] = seed ^ length;
+}
 
-	for (; at + 32 <= length; at += 32)
+/* takes bytes, a multiple of 32 of them */
+static inline void
+fill_lanes(uint64 *lanes, const char *data, size_t length)
+{
+	uint64		l[4];
+
+	/* in variables of their own they stay in registers */
+	memcpy(l, lanes, sizeof(l));
+	for (size_t at = 0; at < length; at += 32)
 	{
 		uint64		words[4];
 
 		memcpy(words, data + at, sizeof(words));
 		for (int i = 0; i < 4; i++)
-			lanes[i] = rotate((lanes[i] ^ words[i]) * FACTOR_A, 29);
+			l[i] = rotate((l[i] ^ words[i]) * FACTOR_A, 29);
 	}
-	if (at < length)
-		lanes[0] ^= hash_bytes_extended((const unsigned char *) data + at, (int) (length - at), seed);
+	memcpy(lanes, l, sizeof(l));
+}
+
+static inline uint64
+end_lanes(const uint64 *lanes, size_t length)
+{
 	return mix(lanes[0] + mix(lanes[1] + mix(lanes[2] + mix(lanes[3] + length))));
+}
+
+static uint64
+hash_block(const char *data, size_t length, uint64 seed)
+{
+	uint64		lanes[4];
+	size_t		whole = length / 32 * 32;
+
+	begin_lanes(lanes, length, seed);
+	fill_lanes(lanes, data, whole);
+	if (whole < length)
+		lanes[0] ^= hash_bytes_extended((const unsigned char *) data + whole, (int) (length - whole), seed);
+	return end_lanes(lanes, length);
 }
 
 static void
@@ -88,25 +117,116 @@ read_exactly(int fd, const char *name, char *buffer, size_t length, int64 positi
 }
 
 /*
- * lh_file_hash reads the file once more from where its whole blocks end; the
- * bytes were read a moment ago and come from the system's cache.
+ * Takes bytes that belong to one block.
  */
+static void
+take_in_block(LhFileHash *hash, const char *data, size_t length)
+{
+	size_t		kept = hash->position % sizeof(hash->rest);
+	size_t		whole;
+
+	hash->position += length;
+	if (kept > 0)
+	{
+		size_t		added = Min(length, sizeof(hash->rest) - kept);
+
+		memcpy(hash->rest + kept, data, added);
+		data += added;
+		length -= added;
+		if (kept + added < sizeof(hash->rest))
+			return;
+		fill_lanes(hash->lanes, hash->rest, sizeof(hash->rest));
+	}
+	whole = length / sizeof(hash->rest) * sizeof(hash->rest);
+	fill_lanes(hash->lanes, data, whole);
+	memcpy(hash->rest, data + whole, length - whole);
+	if (hash->position % LH_HASH_BLOCK == 0)
+	{
+		hash->chain = end_lanes(hash->lanes, LH_HASH_BLOCK);
+		begin_lanes(hash->lanes, LH_HASH_BLOCK, hash->chain);
+	}
+}
+
+static void
+take_bytes(LhFileHash *hash, const char *data, size_t length)
+{
+	while (length > 0)
+	{
+		size_t		part = Min(length, LH_HASH_BLOCK - hash->position % LH_HASH_BLOCK);
+
+		take_in_block(hash, data, part);
+		data += part;
+		length -= part;
+	}
+}
+
+/*
+ * Reads bytes that were not taken, up to a place in the block at hand or its end.
+ */
+static void
+read_missing(LhFileHash *hash, int64 end)
+{
+	char	   *buffer = palloc(LH_HASH_BLOCK);
+	size_t		length = (size_t) (end - hash->position);
+
+	read_exactly(hash->fd, hash->name, buffer, length, hash->position);
+	take_bytes(hash, buffer, length);
+	pfree(buffer);
+}
+
+/*
+ * Takes bytes that a reader has passed.  What is far from those before is left to
+ * lh_file_hash_end.
+ */
+static void
+take_passed(LhInputTap *tap, int64 position, const char *data, uint32 length)
+{
+	LhFileHash *hash = (LhFileHash *) tap;
+
+	if (position > hash->position && position / LH_HASH_BLOCK == hash->position / LH_HASH_BLOCK)
+		read_missing(hash, position);
+	if (position == hash->position)
+		take_bytes(hash, data, length);
+}
+
+void
+lh_file_hash_begin(LhFileHash *hash, int fd, const char *name, int64 begin, int64 blocks)
+{
+	hash->tap.take = take_passed;
+	hash->fd = fd;
+	hash->name = name;
+	hash->begin = begin;
+	hash->blocks = blocks;
+	hash->position = begin / LH_HASH_BLOCK * LH_HASH_BLOCK;
+	hash->chain = hash->position > 0 ? (uint64) blocks : 0;
+	begin_lanes(hash->lanes, LH_HASH_BLOCK, hash->chain);
+}
+
+int64
+lh_file_hash_end(LhFileHash *hash, int64 end, int64 *blocks)
+{
+	int64		last = end / LH_HASH_BLOCK * LH_HASH_BLOCK;
+	char	   *buffer;
+	int64		result;
+
+	/* more was taken than is asked for */
+	if (hash->position / LH_HASH_BLOCK > end / LH_HASH_BLOCK)
+		lh_file_hash_begin(hash, hash->fd, hash->name, Min(hash->begin, end), hash->blocks);
+	while (hash->position < last)
+		read_missing(hash, (hash->position / LH_HASH_BLOCK + 1) * LH_HASH_BLOCK);
+	*blocks = (int64) hash->chain;
+	buffer = palloc(Max(end - last, 1));
+	read_exactly(hash->fd, hash->name, buffer, (size_t) (end - last), last);
+	result = (int64) hash_block(buffer, (size_t) (end - last), hash->chain);
+	pfree(buffer);
+	return result;
+}
+
 int64
 lh_file_hash(int fd, const char *name, int64 begin, int64 end, int64 *blocks)
 {
-	int64		position = begin / LH_HASH_BLOCK * LH_HASH_BLOCK;
-	uint64		chain = position > 0 ? (uint64) *blocks : 0;
-	char	   *buffer = palloc(Min(LH_HASH_BLOCK, Max(end - position, 1)));
-	uint64		hash;
+	LhFileHash	hash;
 
-	for (; position + LH_HASH_BLOCK <= end; position += LH_HASH_BLOCK)
-	{
-		read_exactly(fd, name, buffer, LH_HASH_BLOCK, position);
-		chain = hash_block(buffer, LH_HASH_BLOCK, chain);
-	}
-	*blocks = (int64) chain;
-	read_exactly(fd, name, buffer, (size_t) (end - position), position);
-	hash = hash_block(buffer, (size_t) (end - position), chain);
-	pfree(buffer);
-	return (int64) hash;
+	lh_file_hash_begin(&hash, fd, name, begin, *blocks);
+	return lh_file_hash_end(&hash, end, blocks);
 }

@@ -48,6 +48,7 @@ typedef struct Part
 	LhDescriptor *descriptor;
 	LhReaderInput input;
 	LhReader   *reader;
+	LhFileHash	hash;			/* of what is begun with it, unless it is a range */
 	LhLedgerProgress progress;
 } Part;
 
@@ -313,6 +314,10 @@ open_part(FileBatch *batch, const LhLedgerFile *file, LhDescriptor *descriptor, 
 	if (!routine->raw && file->begun == 0)
 		part->input.inflate = lh_inflate_open(part->input.fd, file->path, part->input.size,
 											  &batch->ingest->inflate);
+	lh_file_hash_begin(&part->hash, part->input.fd, file->path, Min(file->position, part->input.size),
+					   file->hash_blocks);
+	if (!file->in_range && part->input.inflate == NULL)
+		part->input.tap = &part->hash.tap;
 	part->input.sink = lh_file_schema_begin(batch->schema, file->path);
 	part->reader = routine->open(&part->input);
 	return true;
@@ -337,8 +342,8 @@ is_unchanged(FileBatch *batch, Part *part, bool hash)
 	struct stat after;
 
 	if (hash)
-		part->progress.hash = lh_file_hash(part->input.fd, part->file->path, Min(part->file->position, size),
-										   Min(part->progress.position, size), &part->progress.hash_blocks);
+		part->progress.hash = lh_file_hash_end(&part->hash, Min(part->progress.position, size),
+											   &part->progress.hash_blocks);
 	close_part(batch, part);
 	LH_FAULT("fstat");
 	return fstat(part->input.fd, &after) == 0 && same_file(&part->descriptor->status, &after);

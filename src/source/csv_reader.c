@@ -181,6 +181,7 @@ csv_open(const LhReaderInput *input)
 				  input->size - (input->single && csv->scan.wide != NULL && csv->scan.wide->line_sep_length > 0),
 				  input->position, csv->max_length + LH_CSV_MAX_MARK);
 	lh_input_inflate(&csv->input, input->inflate);
+	csv->input.tap = input->tap;
 	lh_csv_feed(&csv->scan, csv->input.data, 0, false);
 
 	if (input->position == 0)

@@ -98,6 +98,8 @@ lh_input_advance(LhInput *input, uint32 from)
 
 	if (from > 0)
 	{
+		if (input->tap != NULL)
+			input->tap->take(input->tap, input->offset, input->data, from);
 		memmove(input->data, input->data + from, kept);
 		input->offset += from;
 		input->length = kept;

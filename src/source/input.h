@@ -13,6 +13,17 @@
 /* bytes behind the window that a scanner may read */
 #define LH_INPUT_PADDING 64
 
+/*
+ * Takes the bytes of a window when they are dropped from it: those that a reader
+ * has passed, in order, but for what it leaves out by going elsewhere.
+ */
+typedef struct LhInputTap LhInputTap;
+
+struct LhInputTap
+{
+	void		(*take) (LhInputTap *tap, int64 position, const char *data, uint32 length);
+};
+
 typedef struct LhInput
 {
 	int			fd;
@@ -26,6 +37,7 @@ typedef struct LhInput
 	uint32		capacity;
 	uint32		limit;			/* bytes the window may grow to */
 	bool		last;			/* the window reaches to the end of the input */
+	LhInputTap *tap;			/* or NULL */
 } LhInput;
 
 /* allocates the window in the current context; nothing is read yet */

@@ -203,6 +203,7 @@ json_open(const LhReaderInput *input)
 	lh_input_open(&json->input, input->fd, input->name, input->size, input->position,
 				  json->max_length + 2);
 	lh_input_inflate(&json->input, input->inflate);
+	json->input.tap = input->tap;
 	refill(json);
 	if (input->position == 0 && json->input.length >= 3 &&
 		memcmp(json->input.data, "\xEF\xBB\xBF", 3) == 0)

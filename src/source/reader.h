@@ -13,6 +13,7 @@
 
 #include "source/field_sink.h"
 #include "source/inflate.h"
+#include "source/input.h"
 #include "source/record.h"
 
 /* bytes that an option for a separator takes */
@@ -28,6 +29,8 @@ typedef struct LhReaderInput
 	const char *name;			/* for messages: path beneath the directory */
 	LhInflate  *inflate;		/* the file is compressed: positions and lines are
 								 * those of the stream; or NULL */
+	LhInputTap *tap;			/* is given the bytes that were read, as far as the
+								 * reader likes; not with "inflate"; or NULL */
 	int64		size;			/* bytes to read at most: the file's size when
 								 * it was opened */
 	int64		position;		/* byte to start at: 0, or a record boundary */

@@ -181,6 +181,7 @@ text_open(const LhReaderInput *input)
 	lh_input_open(&reader->input, input->fd, input->name, input->size - input->single,
 				  input->position, reader->max_length + 3 + LH_MAX_SEPARATOR);
 	lh_input_inflate(&reader->input, input->inflate);
+	reader->input.tap = input->tap;
 	(void) lh_input_advance(&reader->input, 0);
 	if (input->position == 0 && reader->input.length >= 3 &&
 		memcmp(reader->input.data, "\xEF\xBB\xBF", 3) == 0)
