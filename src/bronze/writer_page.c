@@ -24,6 +24,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "access/heaptoast.h"
 #include "access/hio.h"
 #include "common/relpath.h"
 #include "storage/bufmgr.h"
@@ -152,9 +153,20 @@ find_page(LhWriter *writer, Relation relation, Size needed)
 }
 
 /*
+ * tuple_size tells what a row takes on its page, about: of one whose values go to
+ * the TOAST table little is left.
+ */
+static inline Size
+tuple_size(TupleTableSlot *slot)
+{
+	Size		length = lh_write_form_length(slot);
+
+	return MAXALIGN(likely(length <= TOAST_TUPLE_THRESHOLD) ? length : TOAST_TUPLE_TARGET);
+}
+
+/*
  * insert_by_page inserts rows as long as there are pages for them, and tells how
- * many.  The lengths of tuples that go to the TOAST table are wrong here, which
- * only leaves room.
+ * many.
  */
 static int
 insert_by_page(LhWriter *writer, WriteBuffer *buffer)
@@ -165,17 +177,17 @@ insert_by_page(LhWriter *writer, WriteBuffer *buffer)
 
 	while (first < buffer->count)
 	{
-		Size		length = MAXALIGN(lh_write_form_length(buffer->slots[first]));
+		Size		length = tuple_size(buffer->slots[first]);
 		Size		room;
 		int			last = first + 1;
 
-		if (!find_page(writer, relation, length + kept))
+		if (!find_page(writer, relation, Min(length + kept, MaxHeapTupleSize)))
 			break;
 		room = free_space(writer->bulk->current_buf);
 		while (last < buffer->count && room >= length + sizeof(ItemIdData))
 		{
 			room -= length + sizeof(ItemIdData);
-			length = MAXALIGN(lh_write_form_length(buffer->slots[last]));
+			length = tuple_size(buffer->slots[last]);
 			if (room < length + kept)
 				break;
 			last++;
