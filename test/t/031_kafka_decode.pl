@@ -288,6 +288,7 @@ refused('id integer, p integer', '{"value_format": "json", "paths": {"p": "$.x"}
 	'42P10', 'which a source cannot fill', 'a column for both a path and a part');
 refused('id integer', '{"value_format": "json", "schema_evolution_mode": "rescue"}', '42703', '_rescued_data', 'no column for rescued data');
 refused('id integer', '{"value_format": "json", "schema_evolution_mode": "addNewColumns"}', '0A000', 'rescue', 'columns are not added');
+refused('id integer, _rescued_data jsonb', '{"value_format": "json", "schema_evolution_mode": "addNewColumnsWithTypeWidening"}', '0A000', 'rescue', 'nor widened');
 refused('id integer', '{"value_format": "json", "header": true}', '22023', '', 'an option of files');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM lakehouse.verify() WHERE NOT ok}), '0', 'verify finds nothing');
 
