@@ -56,6 +56,7 @@ skip_start(LhCsvReader *csv)
 	LhCsvRecord record;
 
 	refill(csv);
+	lh_encoding_refuse_wide(&csv->encoding, csv->input.name, csv->input.data, csv->input.length);
 	if (csv->input.length >= 3 && memcmp(csv->input.data, "\xEF\xBB\xBF", 3) == 0)
 	{
 		csv->scan.position = 3;

@@ -85,6 +85,87 @@ lh_encoding_check(const LhEncoding *encoding, const char *data, int length, LhEr
 	return true;
 }
 
+/* ------------------------------------------------- units of several bytes */
+
+/* bytes that are looked at */
+#define WIDE_LOOK 1024
+
+/* fewer tell too little, unless all of them say the same */
+#define WIDE_ENOUGH 16
+
+/*
+ * find_mark names the encoding whose byte order mark the bytes begin with, or
+ * gives NULL.
+ */
+static const char *
+find_mark(const char *data, uint32 length)
+{
+	if (length >= 4 && memcmp(data, "\xFF\xFE\0\0", 4) == 0)
+		return "UTF-32LE";
+	if (length >= 4 && memcmp(data, "\0\0\xFE\xFF", 4) == 0)
+		return "UTF-32BE";
+	if (length >= 2 && memcmp(data, "\xFF\xFE", 2) == 0)
+		return "UTF-16LE";
+	if (length >= 2 && memcmp(data, "\xFE\xFF", 2) == 0)
+		return "UTF-16BE";
+	return NULL;
+}
+
+/*
+ * find_nulls names the encoding that has its NULs where these bytes have them, or
+ * gives NULL.  Text that is mostly ASCII has them in each unit; a file with a NUL
+ * here and there is not meant.
+ */
+static const char *
+find_nulls(const char *data, uint32 length)
+{
+	uint32		units = Min(length, WIDE_LOOK) / 4;
+	uint32		nulls[4] = {0, 0, 0, 0};
+	uint32		odd;
+	uint32		even;
+
+	for (uint32 i = 0; i < units * 4; i++)
+		nulls[i % 4] += data[i] == '\0';
+	if (units == 0)
+		return NULL;
+	if (nulls[0] == 0 && Min(nulls[1], Min(nulls[2], nulls[3])) == units)
+		return "UTF-32LE";
+	if (nulls[3] == 0 && Min(nulls[0], Min(nulls[1], nulls[2])) == units)
+		return "UTF-32BE";
+	even = nulls[0] + nulls[2];
+	odd = nulls[1] + nulls[3];
+	if (even == 0 && odd >= (units * 4 >= WIDE_ENOUGH ? units : units * 2))
+		return "UTF-16LE";
+	if (odd == 0 && even >= (units * 4 >= WIDE_ENOUGH ? units : units * 2))
+		return "UTF-16BE";
+	return NULL;
+}
+
+/*
+ * lh_encoding_refuse_wide looks at the beginning of a file.  Its records would
+ * be refused one by one for bytes that say little about the cause.
+ */
+void
+lh_encoding_refuse_wide(const LhEncoding *encoding, const char *name, const char *data, uint32 length)
+{
+	const char *found = find_nulls(data, length);
+	const char *sign = "the NULs in it";
+
+	/* where the mark is text, or is to be replaced, it is no sign */
+	if (found == NULL && !encoding->replace &&
+		pg_encoding_verifymbstr(encoding->encoding, data, (int) Min(length, 4)) < (int) Min(length, 4))
+	{
+		found = find_mark(data, length);
+		sign = "its byte order mark";
+	}
+	if (found != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_CHARACTER_NOT_IN_REPERTOIRE),
+				 errmsg("file \"%s\" looks like %s by %s and cannot be read as %s",
+						name, found, sign, pg_encoding_to_char(encoding->encoding)),
+				 errhint("Convert it before it is brought, for example with iconv -f %s -t UTF-8, and bring it again.", found)));
+}
+
 /* ---------------------------------------------------------- replacement */
 
 /*

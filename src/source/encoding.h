@@ -25,6 +25,10 @@ extern bool lh_encoding_replace_option(Jsonb *options);
 /* raises 0A000 if there is no conversion to the server's encoding */
 extern void lh_encoding_init(LhEncoding *encoding, int file_encoding);
 
+/* raises 22021 for a file whose first bytes show that it is UTF-16 or UTF-32 */
+extern void lh_encoding_refuse_wide(const LhEncoding *encoding, const char *name,
+									const char *data, uint32 length);
+
 /* soft: are the bytes valid, and none of them NUL? */
 extern bool lh_encoding_check(const LhEncoding *encoding, const char *data, int length,
 							  LhError *error);

@@ -205,6 +205,8 @@ json_open(const LhReaderInput *input)
 	lh_input_inflate(&json->input, input->inflate);
 	json->input.tap = input->tap;
 	refill(json);
+	if (input->position == 0)
+		lh_encoding_refuse_wide(&json->encoding, input->name, json->input.data, json->input.length);
 	if (input->position == 0 && json->input.length >= 3 &&
 		memcmp(json->input.data, "\xEF\xBB\xBF", 3) == 0)
 		json->position = json->split.position = 3;

@@ -183,6 +183,8 @@ text_open(const LhReaderInput *input)
 	lh_input_inflate(&reader->input, input->inflate);
 	reader->input.tap = input->tap;
 	(void) lh_input_advance(&reader->input, 0);
+	if (input->position == 0)
+		lh_encoding_refuse_wide(&reader->encoding, input->name, reader->input.data, reader->input.length);
 	if (input->position == 0 && reader->input.length >= 3 &&
 		memcmp(reader->input.data, "\xEF\xBB\xBF", 3) == 0)
 		reader->position = 3;

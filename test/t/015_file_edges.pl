@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use Encode qw(encode);
 use LakehouseTest;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -181,6 +182,39 @@ is(sql("SELECT a, b, _rescued_data - '_file_path' - '_line' FROM rest ORDER BY a
 ||{"A": "7", "B": "seven", "_reason": {"A": "case_mismatch", "B": "case_mismatch"}}
 END
 is(sql("SELECT path, sqlstate FROM lakehouse.file_status WHERE source = 'rest' AND state = 'failed'"), 'in/head6.csv|42701', 'but the same name twice has no one meaning');
+
+# ---- C12: UTF-16 and UTF-32 are named, with and without a byte order mark
+for my $format ([ 'csv', 'csv', '{"header": true}', "n,v\n" ], [ 'plain', 'csv', '{"header": false}', '' ], [ 'json', 'json', '{}', undef ], [ 'text', 'text', '{"column": "v"}', '' ])
+{
+	my ($name, $reader, $options, $header) = @$format;
+	my $text = defined $header ? $header . join('', map { "$_,gr\x{fc}n \x{4e16}\n" } 1 .. 20) : join('', map { qq({"n": $_, "v": "gr\x{fc}n \x{4e16}"}\n) } 1 .. 20);
+	source("wide_$name", 'n int, v text', "in/wide_$name*", $options, ", format => '$reader'");
+	for my $encoding (qw(UTF-16LE UTF-16BE UTF-32LE UTF-32BE))
+	{
+		# without a mark a text of other characters than ASCII tells of UTF-16 alone
+		put("wide_${name}_$encoding-mark", encode($encoding, "\x{feff}$text"));
+		put("wide_${name}_$encoding-none", encode($encoding, $encoding =~ /16/ ? $text : $text =~ s/[^\x00-\x7f]/?/gr));
+		put("wide_${name}_$encoding-short", encode($encoding, "\x{feff}1"));
+	}
+	put("wide_${name}_good", encode('UTF-8', "\x{feff}$text"));
+	sql("SELECT lakehouse.run_source('wide_$name')");
+	is(sql("SELECT count(*), count(DISTINCT v) > 0 FROM wide_$name"), '20|t', "$name: a file in UTF-8 is loaded") if $reader ne 'text';
+	is(sql("SELECT path, state, sqlstate, rows, error FROM lakehouse.file_status WHERE source = 'wide_$name' AND path NOT LIKE '%good'"
+			  . " AND (state <> 'failed' OR sqlstate <> '22021' OR error NOT LIKE '%looks like ' || substring(path FROM 'UTF-....') || ' by %iconv -f ' || substring(path FROM 'UTF-....') || '%')"),
+		'', "$name: the others are refused by their names");
+	is(sql("SELECT count(*), count(*) FILTER (WHERE error LIKE '%byte order mark%') > 3 FROM lakehouse.file_status WHERE source = 'wide_$name' AND state = 'failed'"), '12|t', "$name: all of them, with what tells");
+	is(sql("SELECT count(*) FROM lakehouse.reject r JOIN lakehouse.file f USING (file_id) WHERE f.path LIKE 'in/wide_$name%'"), '0', "$name: and no record of them is a reject");
+}
+source('nul', 'n int, v text', 'in/nul*.csv', '{"header": false}');
+put('nul.csv', "1,a\n2,b\0c\n3,\0\n4,d\n");
+put('nul2.csv', "\0\n5,e\n");
+put('nul3.csv', "6,\xff\xfe\n7,f\n");
+sql("SELECT lakehouse.run_source('nul')");
+is(join(',', rows('nul')), '{"n": 1, "v": "a"},{"n": 4, "v": "d"},{"n": 5, "v": "e"},{"n": 7, "v": "f"}' =~ s/,\{/\n{/gr, 'a NUL here and there is a matter of its record');
+source('latin', 'v text', 'in/latin*.csv', '{"header": false, "encoding": "LATIN1"}');
+put('latin.csv', "\xff\xfe is text\n");
+sql("SELECT lakehouse.run_source('latin')");
+is(sql('SELECT v FROM latin'), "\xc3\xbf\xc3\xbe is text", 'where the mark is text it is none');
 
 is(sql('SELECT object, detail FROM lakehouse.verify() WHERE NOT ok'), '', 'verify() finds nothing');
 $node->stop;
