@@ -73,6 +73,7 @@ static int	linger_ms(const LhKafkaIngest *ingest);
 static bool memory_full(const LhKafkaIngest *ingest);
 static bool take_event(LhKafkaIngest *ingest, LhKafkaMessage *message);
 static bool take_record(LhKafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message);
+static bool is_enough(const LhKafkaIngest *ingest);
 static bool ready(LhKafkaIngest *ingest, TimestampTz now);
 static bool caught_up(const LhKafkaIngest *ingest);
 static void check_connection(LhKafkaIngest *ingest, TimestampTz now);
@@ -418,6 +419,23 @@ take_record(LhKafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message)
 }
 
 /*
+ * is_enough tells whether a source that wants so many records in a batch need not
+ * wait for more.  What happened to a partition does not wait for them.
+ */
+static bool
+is_enough(const LhKafkaIngest *ingest)
+{
+	if (ingest->options.min_batch_rows == 0)
+		return false;
+	for (int i = 0; i < ingest->count; i++)
+	{
+		if (ingest->slots[i].news)
+			return true;
+	}
+	return ingest->message_count >= ingest->options.min_batch_rows;
+}
+
+/*
  * ready tells whether a batch should be written now.
  */
 static bool
@@ -430,7 +448,8 @@ ready(LhKafkaIngest *ingest, TimestampTz now)
 	if (ingest->message_count == 0)
 		return ingest->changed;
 	if (ingest->continuous)
-		return TimestampDifferenceExceeds(ingest->first_message, now, linger_ms(ingest));
+		return is_enough(ingest) ||
+			TimestampDifferenceExceeds(ingest->first_message, now, linger_ms(ingest));
 	return caught_up(ingest) || TimestampDifferenceExceeds(ingest->heard, now, PATIENCE_MS);
 }
 

@@ -22,6 +22,9 @@
 /* how long a broker may take to answer while a source is being defined */
 #define ANSWER_LIMIT_MS 8000
 
+/* so many digits are milliseconds since 1970, from 2001 to 2286 */
+#define MILLISECOND_DIGITS 13
+
 static const char *const option_names[2][3] = {
 	{"starting_timestamp", "starting_offsets_by_timestamp", "starting_offsets"},
 	{"ending_timestamp", "ending_offsets_by_timestamp", "ending_offsets"}
@@ -141,7 +144,12 @@ time_value(const JsonbValue *value, const char *option)
 	else if (value->type == jbvString)
 	{
 		char	   *text = pnstrdup(value->val.string.val, value->val.string.len);
-		TimestampTz time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
+		TimestampTz time;
+
+		/* no form of a timestamp: milliseconds, as text */
+		if (strlen(text) == MILLISECOND_DIGITS && strspn(text, "0123456789") == MILLISECOND_DIGITS)
+			return strtoll(text, NULL, 10);
+		time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
 																   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 
 		if (!TIMESTAMP_NOT_FINITE(time))

@@ -14,6 +14,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/numeric.h"
+#include "utils/timestamp.h"
 
 #include "catalog/options.h"
 #include "source/kafka_options.h"
@@ -21,31 +22,25 @@
 /* most workers that one source may ask for */
 #define MAX_SOURCE_WORKERS 64
 
+/* milliseconds that records wait for the minimum of a batch */
+#define DEFAULT_BATCH_DELAY (15 * 60 * 1000)
+#define MAX_BATCH_DELAY (24 * 60 * 60 * 1000)
+
 /* what Kafka permits as the name of a group */
 #define MAX_GROUP_LENGTH 249
 
 const char *const lh_kafka_option_names[] = {
 	"batch_bytes", "batch_rows", "columns", "ending_offsets", "ending_offsets_by_timestamp",
-	"ending_timestamp", "linger_ms", "on_data_loss", "partitions", "paths", "publish_group",
+	"ending_timestamp", "linger_ms", "max_batch_delay", "min_batch_rows", "on_data_loss", "partitions", "paths", "publish_group",
 	"reader_case_sensitive", "rescued_data_column", "schema_evolution_mode",
 	"starting_offsets", "starting_offsets_by_timestamp", "starting_offsets_by_timestamp_strategy",
 	"starting_timestamp", "topic_pattern", "value_format", "workers", NULL
 };
 
-static const LhOptionAlias aliases[] = {
-	{"assign", "partitions"},
-	{"maxbytespertrigger", "batch_bytes"},
-	{"maxoffsetspertrigger", "batch_rows"},
-	{"kafka.group.id", "publish_group"},
-	{"committogroup", "publish_group"},
-	{"startingtimestampstrategy", "starting_offsets_by_timestamp_strategy"},
-	{"subscribepattern", "topic_pattern"},
-	{NULL, NULL}
-};
-
 /* in the order of LhOnDataLoss */
 static const char *const loss_names[] = {"stop", "skip", "wait", NULL};
 
+static void parse_minimum(Jsonb *options, LhKafkaOptions *result);
 static void parse_loss(Jsonb *options, LhKafkaOptions *result);
 static void parse_subscription(char **topics, Jsonb *options, LhKafkaSubscription *result);
 static void parse_assigned(Jsonb *options, LhKafkaSubscription *result);
@@ -62,19 +57,6 @@ find_option(Jsonb *options, const char *name)
 		: getKeyJsonValueFromContainer(&options->root, name, strlen(name), NULL);
 
 	return value == NULL || value->type == jbvNull ? NULL : value;
-}
-
-Jsonb *
-lh_kafka_options_canonical(Jsonb *options)
-{
-	options = lh_options_canonical(options, lh_kafka_option_names, aliases);
-	if (find_option(options, "failOnDataLoss") != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("unrecognized option of a Kafka source \"failOnDataLoss\""),
-				 errhint("Use {\"on_data_loss\": \"stop\"} for true and \"skip\" for false; see also \"wait\".")));
-	lh_options_check(options, lh_kafka_option_names, "option of a Kafka source");
-	return options;
 }
 
 /*
@@ -97,7 +79,45 @@ lh_kafka_options_parse(char **topics, Jsonb *options, LhKafkaOptions *result)
 	if (find_option(options, "batch_bytes") != NULL)
 		result->batch_bytes = (int) (lh_options_int(options, "batch_bytes", 0, 65536,
 													INT64CONST(1024) * INT_MAX) / 1024);
+	parse_minimum(options, result);
 	result->workers = (int) lh_options_int(options, "workers", 1, 1, MAX_SOURCE_WORKERS);
+}
+
+/*
+ * parse_minimum reads how many records a batch should have, and how long they
+ * may wait for that.
+ */
+static void
+parse_minimum(Jsonb *options, LhKafkaOptions *result)
+{
+	JsonbValue *delay = find_option(options, "max_batch_delay");
+	int64		milliseconds = DEFAULT_BATCH_DELAY;
+
+	result->min_batch_rows = (int) lh_options_int(options, "min_batch_rows", 0, 1, INT_MAX);
+	if (delay != NULL && result->min_batch_rows == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("option \"max_batch_delay\" needs option \"min_batch_rows\""),
+				 errhint("How long a record waits for others without a minimum says \"linger_ms\".")));
+	if (delay != NULL && delay->type == jbvString)
+	{
+		Datum		interval = DirectFunctionCall3(interval_in,
+												   CStringGetDatum(pnstrdup(delay->val.string.val, delay->val.string.len)),
+												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+		const Interval *value = DatumGetIntervalP(interval);
+
+		milliseconds = value->month != 0 || value->day > 1 ? -1
+			: (value->day * USECS_PER_DAY + value->time) / 1000;
+	}
+	else if (delay != NULL)
+		milliseconds = lh_options_int(options, "max_batch_delay", 0, 0, MAX_BATCH_DELAY);
+	if (milliseconds < 0 || milliseconds > MAX_BATCH_DELAY)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("value of option \"max_batch_delay\" is out of range"),
+				 errhint("Use milliseconds, or an interval like \"15m\", up to a day.")));
+	if (result->min_batch_rows > 0)
+		result->linger_ms = (int) milliseconds;
 }
 
 static void

@@ -39,7 +39,9 @@ typedef struct LhKafkaOptions
 {
 	LhKafkaSubscription subscription;
 	LhOnDataLoss on_data_loss;
-	int			linger_ms;		/* these three: -1 = as the setting says */
+	int			min_batch_rows; /* records that wait make a batch; 0 = any number */
+	int			linger_ms;		/* ... after this long; these three: -1 = as the
+								 * setting says */
 	int			batch_rows;
 	int			batch_bytes;	/* kB */
 	int			workers;
@@ -49,7 +51,8 @@ typedef struct LhKafkaOptions
 /* names of the options as they are stored, for messages */
 extern const char *const lh_kafka_option_names[];
 
-/* the options under their own names, however they were spelt; raises 22023 */
+/* the options under their own names and in their own form, however they were
+ * spelt; raises 22023, and 22P02 for text that should hold JSON */
 extern Jsonb *lh_kafka_options_canonical(Jsonb *options);
 
 /*

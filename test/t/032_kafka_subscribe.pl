@@ -10,7 +10,7 @@ use Test::More;
 
 my $seed = seed();
 my $node = lakehouse_node('kafka');
-my $broker = start_broker('shop.a:2,shop.b:1,other:1,parts:4,times:2,end:2,skip:2,wait:1,group:2,many:12');
+my $broker = start_broker('shop.a:2,shop.b:1,other:1,parts:4,times:2,end:2,skip:2,wait:1,group:2,many:12,few:2');
 my $columns = 'value text, topic text, partition integer, "offset" bigint';
 
 $node->safe_psql('postgres', <<"END");
@@ -164,6 +164,55 @@ refused(q{SELECT lakehouse.alter_source('end_at', options => '{"ending_offsets":
 	qr/22023: a continuous source has no end\n/, 'a continuous source has no end');
 refused_source(q{topics => '{end}', options => '{"ending_offsets": "earliest"}'}, qr/22023: .*"earliest".*\n/, 'earliest is no end');
 refused_source(q{topics => '{end}', options => '{"ending_offsets": {"end": {"0": -2}}}'}, qr/22023: .*has no offset for partition 0/, 'nor is -2');
+
+# ------------------------------------------------- options as others write them
+starts('{"startingOffsets": "{\\"times\\": {\\"0\\": 7, \\"1\\": -1}}"}', '7', 'offsets as text');
+# which record is the first of a time only a real broker tells
+make_source('starts', q{topics => '{times}', options => '{"startingTimestamp": "1400000005000", "startingOffsetsByTimestamp": " {\"times\": {\"0\": 1400000006000}}"}'});
+is(value_of(q{SELECT options FROM lakehouse.source WHERE name = 'starts'}),
+	'{"starting_timestamp": "1400000005000", "starting_offsets_by_timestamp": {"times": {"0": 1400000006000}}}', 'times of partitions, and milliseconds, as text');
+value_of(q{SELECT lakehouse.drop_source('starts')});
+make_source('starts', q{options => '{"assign": "{\"times\": [0]}", "maxOffsetsPerTrigger": "100"}'});
+is(value_of(q{SELECT options FROM lakehouse.source WHERE name = 'starts'}), '{"batch_rows": "100", "partitions": {"times": [0]}}', 'partitions as text');
+refused_source(q{options => '{"assign": "{times: [0]}"}'}, qr/22P02: .*CONTEXT:.*option "partitions" of a Kafka source/s, 'text that is no JSON');
+for my $case (
+	[ 'failOnDataLoss', 'false', 'on_data_loss' ], [ 'subscribe', '"times"', 'topics =>' ], [ 'includeHeaders', 'true', 'column "headers"' ],
+	[ 'minPartitions', '4', '"workers"' ], [ 'maxRecordsPerPartition', '4', '"workers"' ], [ 'groupIdPrefix', '"x"', '"publish_group"' ],
+	[ 'kafka.security.protocol', '"SSL"', 'ALTER SERVER' ], [ 'kafka.auto.offset.reset', '"latest"', 'ALTER SERVER' ],
+	[ 'kafkaConsumer.pollTimeoutMs', '5', 'properties of the server' ], [ 'fetchOffset.numRetries', '5', 'properties of the server' ])
+{
+	my ($option, $value, $hint) = @$case;
+	refused_source(qq{topics => '{times}', options => '{"$option": $value}'}, qr/22023: unrecognized option of a Kafka source "\Q$option\E"\n.*HINT:  .*\Q$hint\E/,
+		"$option is refused with the way that there is");
+}
+for my $case ([ 'sasl.jaas.config', 'user mapping' ], [ 'ssl.truststore.location', '"\.pem"' ], [ 'value.deserializer', 'columns of the target' ],
+	[ 'interceptor.classes', 'load code' ])
+{
+	refused(qq{CREATE SERVER x FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" 'a:1', "$case->[0]" 'x')},
+		qr/property "\Q$case->[0]\E" is not permitted\nDETAIL:  .*$case->[1]/, "a server: $case->[0]");
+}
+
+# --------------------------------------------------- batches of a least size
+refused_source(q{topics => '{few}', options => '{"max_batch_delay": 5}'}, qr/22023: .*needs option "min_batch_rows"/, 'a delay without a minimum');
+refused_source(q{topics => '{few}', options => '{"min_batch_rows": 5, "max_batch_delay": "2 days"}'}, qr/22023: .*out of range\n/, 'a delay that is too long');
+refused_source(q{topics => '{few}', options => '{"min_batch_rows": 0}'}, qr/22023: .*min_batch_rows/, 'no minimum');
+produce('{"topic": "few", "value": "1"}');
+make_source('few', q{topics => '{few}', trigger => 'continuous', options => '{"minOffsetsPerTrigger": 10, "maxTriggerDelay": "15m"}'});
+ok(poll_value($node, 'SELECT count(*) FROM bronze.few', '1'), 'the first batch of a worker does not wait');
+produce(map { qq({"topic": "few", "partition": @{[$_ % 2]}, "value": "$_"}) } 2 .. 10);
+is(value_of(q{SELECT pg_sleep(1); SELECT count(*) FROM bronze.few}) =~ s/\n//r, '1', 'a few records wait');
+produce('{"topic": "few", "value": "11"}');
+ok(poll_value($node, 'SELECT count(*) FROM bronze.few', '11'), 'until there are enough');
+is(value_of(q{SELECT string_agg(rows::text, ' ' ORDER BY load_id) FROM lakehouse.load_status WHERE source = 'few' AND rows > 0}), '1 10', 'all in one load');
+value_of(q{SELECT lakehouse.alter_source('few', options => '{"min_batch_rows": 10, "max_batch_delay": "300ms"}')});
+for my $n (12 .. 14)
+{
+	produce(qq({"topic": "few", "value": "$n"}));
+	ok(poll_value($node, 'SELECT count(*) FROM bronze.few', $n), 'or have waited long enough');
+}
+value_of(q{SELECT lakehouse.alter_source('few', trigger => 'available_now', options => '{"min_batch_rows": 10}')});
+produce('{"topic": "few", "value": "15"}');
+is(run('few'), '1', 'a run takes what is there');
 
 # ------------------------------------------------------------------ data loss
 make_source('skip', q{topics => '{skip}', options => '{"on_data_loss": "skip"}'});

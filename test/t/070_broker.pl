@@ -35,7 +35,9 @@ sub status_of
 }
 
 # ------------------------------------------------------------ what a message is
-$kafka->create('plain', 2);
+# the times below are older than what a topic keeps by default
+my %keep = (config => { 'retention.ms' => -1 });
+$kafka->create('plain', 2, %keep);
 $kafka->produce(
 	{ topic => 'plain', partition => 0, key => 'k', value => 'v', timestamp => 1400000000123 },
 	{ topic => 'plain', partition => 1, key => undef, value => undef },
@@ -51,6 +53,52 @@ same_multiset(
 		(0, 1, 'h', '\x00ff'::bytea, '[{"key": "a", "value": "1"}, {"key": "a", "value": null}, {"key": "b", "value_base64": "/w=="}]')},
 	'null and empty differ, headers keep order and repetition');
 $kafka->check($node, 'plain', 'bronze.plain', 'plain');
+
+# ------------------------------------------------------------------------ times
+# where reading starts and ends by time, in each form that the options have
+$kafka->create('moments', 2, %keep);
+$kafka->produce(map { { topic => 'moments', partition => 0, key => 'k', value => $_, timestamp => 1400000000000 + 1000 * $_ } } 0 .. 9);
+value_of('CREATE TABLE bronze.moments (value text, "partition" integer, "offset" bigint)');
+for my $case (
+	[ '"starting_timestamp": 1400000004000', '4 5 6 7 8 9' ],
+	[ '"startingTimestamp": "1400000004000", "startingOffsets": "latest"', '4 5 6 7 8 9' ],
+	[ '"starting_timestamp": "2014-05-13 16:53:24.5+00"', '5 6 7 8 9' ],
+	[ '"startingOffsetsByTimestamp": "{\\"moments\\": {\\"0\\": 1400000006000}}"', '6 7 8 9' ],
+	[ '"starting_offsets_by_timestamp": {"moments": {"0": "2014-05-13 16:53:27+00"}}', '7 8 9' ],
+	[ '"starting_offsets": "2014-05-13 16:53:29+00"', '9' ],
+	[ '"starting_timestamp": "2100-01-01 00:00:00+00"', '' ],
+	[ '"ending_timestamp": 1400000003000', '0 1 2' ],
+	[ '"endingOffsetsByTimestamp": {"moments": {"0": "2014-05-13 16:53:22+00"}}, "starting_offsets": {"moments": {"0": 1}}', '1' ])
+{
+	my ($options, $expected) = @$case;
+	value_of("TRUNCATE bronze.moments; SELECT lakehouse.create_source('moments', server => 'events', target => 'bronze.moments', topics => '{moments}', options => '{$options}')");
+	run('moments');
+	is(value_of(q{SELECT string_agg(value, ' ' ORDER BY "offset") FROM bronze.moments}), $expected, "times: $options");
+	value_of(q{SELECT lakehouse.drop_source('moments')});
+}
+
+# ----------------------------------------------------------------------- replay
+# what a table did not take, as bytes, from a real broker and back
+$kafka->create('again', 1, %keep);
+$kafka->produce(
+	{ topic => 'again', partition => 0, key => 'k', value => 'v', timestamp => 1400000000123 },
+	{ topic => 'again', partition => 0, key => undef, value => undef, timestamp => 1400000000124 },
+	{ topic => 'again', partition => 0, key => '', value => '', timestamp => 1400000000125 },
+	{ topic => 'again', partition => 0, key => 'h', value_hex => '00ff', timestamp => 1400000000126,
+		headers => [ { key => 'a', value => '1' }, { key => 'a', value => undef }, { key => 'b', value_hex => 'ff' } ] });
+$kafka->make_source($node, 'again');
+value_of('ALTER TABLE bronze.again ADD CONSTRAINT never CHECK (false)');
+is(run('again'), '0|4', 'a table that takes no message');
+value_of('ALTER TABLE bronze.again DROP CONSTRAINT never');
+is(value_of(q{SELECT * FROM lakehouse.replay_rejects('again')}), '4|0|0|1', 'takes them later');
+same_multiset(
+	$node,
+	'SELECT "offset", key, value, headers FROM bronze.again',
+	q{VALUES (0::bigint, 'k', 'v'::bytea, NULL::jsonb), (1, NULL, NULL, NULL), (2, '', ''::bytea, NULL),
+		(3, 'h', '\x00ff'::bytea, '[{"key": "a", "value": "1"}, {"key": "a", "value": null}, {"key": "b", "value_base64": "/w=="}]')},
+	'as they were sent');
+value_of(q{DELETE FROM lakehouse.reject WHERE topic = 'again'});
+$kafka->check($node, 'again', 'bronze.again', 'again');
 
 # ------------------------------------------------------------------ transactions
 $kafka->create('tx', 1);
