@@ -53,23 +53,36 @@ begin_lanes(uint64 *lanes, size_t length, uint64 seed)
 	lanes[3] = seed ^ length;
 }
 
+static inline uint64
+take_word(uint64 lane, const char *data)
+{
+	uint64		word;
+
+	memcpy(&word, data, sizeof(word));
+	return rotate((lane ^ word) * FACTOR_A, 29);
+}
+
 /* takes bytes, a multiple of 32 of them */
-static inline void
+static void
 fill_lanes(uint64 *lanes, const char *data, size_t length)
 {
-	uint64		l[4];
-
 	/* in variables of their own they stay in registers */
-	memcpy(l, lanes, sizeof(l));
+	uint64		a = lanes[0];
+	uint64		b = lanes[1];
+	uint64		c = lanes[2];
+	uint64		d = lanes[3];
+
 	for (size_t at = 0; at < length; at += 32)
 	{
-		uint64		words[4];
-
-		memcpy(words, data + at, sizeof(words));
-		for (int i = 0; i < 4; i++)
-			l[i] = rotate((l[i] ^ words[i]) * FACTOR_A, 29);
+		a = take_word(a, data + at);
+		b = take_word(b, data + at + 8);
+		c = take_word(c, data + at + 16);
+		d = take_word(d, data + at + 24);
 	}
-	memcpy(lanes, l, sizeof(l));
+	lanes[0] = a;
+	lanes[1] = b;
+	lanes[2] = c;
+	lanes[3] = d;
 }
 
 static inline uint64

@@ -23,6 +23,7 @@ typedef struct FormColumn
 	bool		by_value;
 	bool		packable;		/* a short value gets a short header */
 	uint8		alignment;		/* in bytes */
+	uint32		offset;			/* of the first columns, if none of them is NULL */
 } FormColumn;
 
 struct WriteForm
@@ -30,6 +31,8 @@ struct WriteForm
 	Size		fixed_size;		/* at most, of all columns of fixed length */
 	int			variable_count;
 	int		   *variable;		/* the other columns */
+	int			prefix_count;	/* first columns that are passed by value */
+	Size		prefix_size;	/* bytes of them, if none is NULL */
 	FormColumn	columns[FLEXIBLE_ARRAY_MEMBER];
 };
 
@@ -83,6 +86,12 @@ lh_write_form_create(TupleDesc tupdesc)
 		column->by_value = attribute->attbyval;
 		column->packable = attribute->attlen == -1 && attribute->attstorage != TYPSTORAGE_PLAIN;
 		column->alignment = alignment_bytes(attribute->attalign);
+		if (column->by_value && form->prefix_count == i)
+		{
+			column->offset = TYPEALIGN(column->alignment, form->prefix_size);
+			form->prefix_size = column->offset + column->length;
+			form->prefix_count++;
+		}
 		if (attribute->attlen == -1)
 			form->variable[form->variable_count++] = i;
 		else
@@ -222,14 +231,34 @@ put_fixed(char *data, const FormColumn *column, Datum value)
 }
 
 /*
+ * put_prefix writes the first columns, none of which is NULL, to their places.
+ */
+static inline char *
+put_prefix(char *data, const WriteForm *form, const Datum *values)
+{
+	/* what is between them is zero */
+	memset(data, 0, form->prefix_size);
+	for (int i = 0; i < form->prefix_count; i++)
+		store_att_byval(data + form->columns[i].offset, values[i], form->columns[i].length);
+	return data + form->prefix_size;
+}
+
+/*
  * put_values writes the columns behind the header, and the bits of those that
  * are not NULL if there are bits.
  */
-static char *
+static inline char *
 put_values(char *data, const WriteForm *form, int natts, const Datum *values, const bool *nulls,
 		   bits8 *bits)
 {
-	for (int i = 0; i < natts; i++)
+	int			first = 0;
+
+	if (bits == NULL)
+	{
+		data = put_prefix(data, form, values);
+		first = form->prefix_count;
+	}
+	for (int i = first; i < natts; i++)
 	{
 		const FormColumn *column = &form->columns[i];
 

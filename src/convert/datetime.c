@@ -10,18 +10,29 @@
 
 #include "compat.h"
 #include "convert/convert_types.h"
+#include "convert/digits.h"
 #include "miscadmin.h"
 #include "pgtime.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/timestamp.h"
 
+typedef struct IsoDate
+{
+	int			year;
+	int			month;
+	int			day;
+	int64		days;			/* since the server's epoch */
+} IsoDate;
+
 /* What an ISO 8601 text says. */
 typedef struct IsoTime
 {
-	struct pg_tm tm;
+	IsoDate		date;
+	int			hour;
+	int			minute;
+	int			second;
 	fsec_t		fsec;
-	bool		has_time;
 	bool		has_zone;
 	int			zone;			/* seconds west of Greenwich, as the server counts */
 } IsoTime;
@@ -36,22 +47,71 @@ two_digits(const char *p, int *result)
 	return high <= 9 && low <= 9;
 }
 
-/*
- * Reads YYYY-MM-DD at p, of which 10 bytes are there.
- */
-static inline bool
-parse_iso_date(const char *p, struct pg_tm *tm)
+#define DATE_LENGTH 10			/* of YYYY-MM-DD */
+
+static bool
+parse_iso_date(const char *p, IsoDate *date)
 {
 	int			century,
 				year;
 
 	if (p[4] != '-' || p[7] != '-' ||
 		!two_digits(p, &century) || !two_digits(p + 2, &year) ||
-		!two_digits(p + 5, &tm->tm_mon) || !two_digits(p + 8, &tm->tm_mday))
+		!two_digits(p + 5, &date->month) || !two_digits(p + 8, &date->day))
 		return false;
-	tm->tm_year = century * 100 + year;
-	return tm->tm_year > 0 && tm->tm_mon >= 1 && tm->tm_mon <= 12 && tm->tm_mday >= 1 &&
-		tm->tm_mday <= day_tab[isleap(tm->tm_year)][tm->tm_mon - 1];
+	date->year = century * 100 + year;
+	if (date->year == 0 || date->month < 1 || date->month > 12 || date->day < 1 ||
+		date->day > day_tab[isleap(date->year)][date->month - 1])
+		return false;
+	date->days = date2j(date->year, date->month, date->day) - POSTGRES_EPOCH_JDATE;
+	return true;
+}
+
+/*
+ * Reads YYYY-MM-DD at p, of which 10 bytes are there.  The last one is remembered:
+ * records that come together are of one day, often.
+ */
+static inline bool
+read_iso_date(const char *p, IsoDate *date)
+{
+	static char last[DATE_LENGTH] = {'2', '0', '0', '0', '-', '0', '1', '-', '0', '1'};
+	static IsoDate last_date = {2000, 1, 1, 0};
+
+	if (memcmp(p, last, DATE_LENGTH) == 0)
+	{
+		*date = last_date;
+		return true;
+	}
+	if (!parse_iso_date(p, date))
+		return false;
+	memcpy(last, p, DATE_LENGTH);
+	last_date = *date;
+	return true;
+}
+
+/*
+ * Reads HH:MM:SS at p, of which 8 bytes are there.
+ */
+static inline bool
+read_iso_time(const char *p, IsoTime *iso)
+{
+#ifdef LH_DIGITS_EIGHT
+	uint64		bytes = lh_digits_load(p);
+	uint64		digits = bytes & UINT64CONST(0x0F0F000F0F000F0F);
+
+	/* 3 is the high half of digits, and stays clear when 6 is added to the low one */
+	if ((bytes & UINT64CONST(0xF0F0FFF0F0FFF0F0)) != UINT64CONST(0x30303A30303A3030) ||
+		((digits + UINT64CONST(0x0606000606000606)) & UINT64CONST(0xF0F000F0F000F0F0)) != 0)
+		return false;
+	iso->hour = (digits & 0xF) * 10 + ((digits >> 8) & 0xF);
+	iso->minute = ((digits >> 24) & 0xF) * 10 + ((digits >> 32) & 0xF);
+	iso->second = ((digits >> 48) & 0xF) * 10 + (digits >> 56);
+#else
+	if (p[2] != ':' || p[5] != ':' || !two_digits(p, &iso->hour) ||
+		!two_digits(p + 3, &iso->minute) || !two_digits(p + 6, &iso->second))
+		return false;
+#endif
+	return iso->hour <= 23 && iso->minute <= 59 && iso->second <= 59;
 }
 
 /*
@@ -93,25 +153,22 @@ parse_iso_zone(const char *p, const char *end, IsoTime *iso)
  * Reads a date, perhaps followed by a time (after a blank or T), a fraction of
  * up to six digits and a zone.  False for everything else, right or wrong.
  */
-static bool
+static inline bool
 parse_iso(const char *p, int length, IsoTime *iso)
 {
 	const char *end = p + length;
-	struct pg_tm *tm = &iso->tm;
 
-	memset(iso, 0, sizeof(IsoTime));
-	tm->tm_isdst = -1;
-	if (length < 10 || !parse_iso_date(p, tm))
+	iso->hour = iso->minute = iso->second = 0;
+	iso->fsec = 0;
+	iso->zone = 0;
+	iso->has_zone = false;
+	if (length < DATE_LENGTH || !read_iso_date(p, &iso->date))
 		return false;
-	p += 10;
+	p += DATE_LENGTH;
 	if (p == end)
 		return true;
-	if (end - p < 9 || (*p != ' ' && *p != 'T') || p[3] != ':' || p[6] != ':' ||
-		!two_digits(p + 1, &tm->tm_hour) || !two_digits(p + 4, &tm->tm_min) ||
-		!two_digits(p + 7, &tm->tm_sec) ||
-		tm->tm_hour > 23 || tm->tm_min > 59 || tm->tm_sec > 59)
+	if (end - p < 9 || (*p != ' ' && *p != 'T') || !read_iso_time(p + 1, iso))
 		return false;
-	iso->has_time = true;
 	p += 9;
 	if (p < end && *p == '.')
 	{
@@ -126,13 +183,24 @@ parse_iso(const char *p, int length, IsoTime *iso)
 	return p == end || parse_iso_zone(p, end, iso);
 }
 
-static Timestamp
-make_timestamp(const struct pg_tm *tm, fsec_t fsec)
+static inline Timestamp
+make_timestamp(const IsoTime *iso)
 {
-	int64		days = date2j(tm->tm_year, tm->tm_mon, tm->tm_mday) - POSTGRES_EPOCH_JDATE;
+	return iso->date.days * USECS_PER_DAY +
+		((iso->hour * 60 + iso->minute) * 60 + iso->second) * USECS_PER_SEC + iso->fsec;
+}
 
-	return days * USECS_PER_DAY +
-		((tm->tm_hour * 60 + tm->tm_min) * 60 + tm->tm_sec) * USECS_PER_SEC + fsec;
+/*
+ * Tells the offset of the session's time zone at a local time.
+ */
+static int
+session_zone(const IsoTime *iso)
+{
+	struct pg_tm tm = {.tm_year = iso->date.year, .tm_mon = iso->date.month,
+		.tm_mday = iso->date.day, .tm_hour = iso->hour, .tm_min = iso->minute,
+	.tm_sec = iso->second, .tm_isdst = -1};
+
+	return DetermineTimeZoneOffset(&tm, session_timezone);
 }
 
 #ifndef LH_SOFT_INPUT
@@ -324,11 +392,11 @@ convert_odd_timestamp(LhConverter *converter, const char *data, int length, bool
 bool
 lh_convert_date(LhConverter *converter, const char *data, int length, Datum *value, LhError *error)
 {
-	struct pg_tm tm;
+	IsoDate		date;
 
-	if (length != 10 || !parse_iso_date(data, &tm))
+	if (length != DATE_LENGTH || !read_iso_date(data, &date))
 		return convert_odd_date(converter, data, length, value, error);
-	*value = DateADTGetDatum(date2j(tm.tm_year, tm.tm_mon, tm.tm_mday) - POSTGRES_EPOCH_JDATE);
+	*value = DateADTGetDatum((DateADT) date.days);
 	return true;
 }
 
@@ -337,14 +405,12 @@ lh_convert_timestamp(LhConverter *converter, const char *data, int length,
 					 Datum *value, LhError *error)
 {
 	IsoTime		iso;
-	Timestamp	result;
 
 	if (converter->typmod >= 0 || !parse_iso(data, length, &iso))
 		return convert_odd_timestamp(converter, data, length, false, value, error);
 
 	/* as the server: a zone is read and has no effect */
-	result = make_timestamp(&iso.tm, iso.fsec);
-	*value = TimestampGetDatum(result);
+	*value = TimestampGetDatum(make_timestamp(&iso));
 	return true;
 }
 
@@ -353,14 +419,12 @@ lh_convert_timestamptz(LhConverter *converter, const char *data, int length,
 					   Datum *value, LhError *error)
 {
 	IsoTime		iso;
-	TimestampTz result;
 
 	if (converter->typmod >= 0 || !parse_iso(data, length, &iso))
 		return convert_odd_timestamp(converter, data, length, true, value, error);
 
 	if (!iso.has_zone)
-		iso.zone = DetermineTimeZoneOffset(&iso.tm, session_timezone);
-	result = make_timestamp(&iso.tm, iso.fsec) + iso.zone * USECS_PER_SEC;
-	*value = TimestampTzGetDatum(result);
+		iso.zone = session_zone(&iso);
+	*value = TimestampTzGetDatum(make_timestamp(&iso) + iso.zone * USECS_PER_SEC);
 	return true;
 }

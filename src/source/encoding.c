@@ -75,11 +75,38 @@ refuse_bytes(int encoding, const char *data, int length, LhError *error)
 						pg_encoding_to_char(encoding), bytes);
 }
 
+/*
+ * Are all bytes ASCII, and none NUL?  Such a text is valid in every encoding.
+ */
+static inline bool
+is_plain(const char *data, int length)
+{
+	const char *end = data + length;
+	uint64		bytes;
+	uint64		high = 0;
+
+	if (length < 8)
+		return false;
+	for (; end - data > 8; data += 8)
+	{
+		memcpy(&bytes, data, 8);
+		/* less 1, only a NUL gets the high bit that it did not have */
+		high |= bytes | (bytes - UINT64CONST(0x0101010101010101));
+	}
+	/* the last ones, some of them once more */
+	memcpy(&bytes, end - 8, 8);
+	high |= bytes | (bytes - UINT64CONST(0x0101010101010101));
+	return (high & UINT64CONST(0x8080808080808080)) == 0;
+}
+
 bool
 lh_encoding_check(const LhEncoding *encoding, const char *data, int length, LhError *error)
 {
-	int			valid = pg_encoding_verifymbstr(encoding->encoding, data, length);
+	int			valid;
 
+	if (likely(is_plain(data, length)))
+		return true;
+	valid = pg_encoding_verifymbstr(encoding->encoding, data, length);
 	if (valid < length)
 		return refuse_bytes(encoding->encoding, data + valid, length - valid, error);
 	return true;
