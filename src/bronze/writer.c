@@ -67,6 +67,8 @@ lh_writer_open(Oid target, int32 source_id, bool may_raise)
 	check_target(writer->relation);
 	lh_write_profile(writer);
 	writer->bulk = GetBulkInsertState();
+	writer->ring = writer->bulk->strategy;
+	writer->bulk->strategy = NULL;
 	writer->rejects = lh_rejects_create(source_id);
 	MemoryContextSwitchTo(oldcontext);
 	return writer;

@@ -118,6 +118,7 @@ struct LhWriter
 	LhRescueCounts *rescue_counts;	/* or NULL */
 	List	   *deferred;		/* RangeVars of deferred constraints */
 	BulkInsertState bulk;		/* of the target itself */
+	BufferAccessStrategy ring;	/* for it, when it has filled many buffers */
 	WritePages	pages;			/* likewise */
 	LhRejects  *rejects;
 	LhWriteCounts counts;

@@ -16,8 +16,14 @@
  */
 #include "postgres.h"
 
+#include "access/hio.h"
 #include "compat.h"
+#include "miscadmin.h"
+
 #include "bronze/writer_internal.h"
+
+/* of shared buffers, what one batch may fill */
+#define CACHE_SHARE 8
 
 #ifdef LH_MAKE_PAGES
 
@@ -25,7 +31,6 @@
 #include <unistd.h>
 
 #include "access/heaptoast.h"
-#include "access/hio.h"
 #include "common/relpath.h"
 #include "storage/bufmgr.h"
 #include "storage/fd.h"
@@ -33,9 +38,10 @@
 #include "storage/lmgr.h"
 #include "utils/rel.h"
 
-/* pages that are made at once: as many as were filled, within these limits */
+/* pages that are made at once: as many as were filled, within these limits; they
+ * should still be in the processor's cache when their rows come */
 #define LEAST_PAGES 8
-#define MOST_PAGES 128
+#define MOST_PAGES 32
 
 /*
  * reserve lets the system find space for pages behind the end of a segment, or
@@ -238,13 +244,17 @@ lh_write_pages_release(LhWriter *writer)
 #endif
 
 /*
- * lh_write_insert inserts all rows of a buffer.
+ * lh_write_insert inserts all rows of a buffer.  The rows of a batch stay in shared
+ * buffers, for the flows that read them next, unless they took a good part of these
+ * already: then the rest goes through the few buffers that COPY takes for all.
  */
 void
 lh_write_insert(LhWriter *writer, WriteBuffer *buffer)
 {
 	int			first = 0;
 
+	if (writer->bulk->strategy == NULL && writer->pages.filled > NBuffers / CACHE_SHARE)
+		writer->bulk->strategy = writer->ring;
 	if (buffer->bulk == writer->bulk && buffer->form != NULL)
 		first = insert_by_page(writer, buffer);
 	if (first < buffer->count)
