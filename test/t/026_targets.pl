@@ -189,5 +189,37 @@ same_multiset($node,
 	q{SELECT * FROM tuples('bronze.bytes') WHERE infomask & 4 = 0},
 	q{SELECT * FROM tuples('ref.bytes') WHERE infomask & 4 = 0}, 'tuples have the bytes that COPY gives them');
 same_multiset($node, "SELECT length(l), $list FROM bronze.bytes", "SELECT length(l), $list FROM ref.bytes", 'and all rows are equal');
+
+# ---- a load that makes many pages at once, while others write the table too
+open(my $file, '>', "$landing.tmp/pages.csv") or die $!;
+printf $file "%d,%d,%s,%s,2015-01-%02d %02d:00:00.%d+02,%s\n", $_, $_ % 30000, ('t', 'f')[ $_ % 2 ], ($_ % 26) / 4, 1 + $_ % 28, $_ % 24, $_ % 7,
+	'x' x ($_ % 500 == 0 ? 9000 : $_ % 90) for 1 .. 60000;
+close($file) or die $!;
+rename("$landing.tmp/pages.csv", "$landing/in/pages.csv") or die $!;
+$node->safe_psql('postgres', <<"END");
+CREATE TABLE bronze.pages (id integer, s smallint, b boolean, c real, at timestamptz, t text);
+CREATE TABLE ref.pages (LIKE bronze.pages);
+COPY ref.pages FROM '$landing/in/pages.csv' (FORMAT csv);
+SELECT lakehouse.create_source('pages', server => 'landing', target => 'bronze.pages', format => 'csv', path => 'in/pages.csv', options => '{}');
+END
+my ($out, $err) = ('', '');
+my $loading = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('postgres'), '-c', 'SET lakehouse.batch_rows = 20000', '-c', q{SELECT lakehouse.run_source('pages')} ], '>', \$out, '2>', \$err);
+my $added = 0;
+do
+{
+	$node->safe_psql('postgres', 'VACUUM bronze.pages');
+	$node->safe_psql('postgres', 'INSERT INTO bronze.pages (id) VALUES (-1)') for 1 .. 5;
+	$added += 5;
+	$loading->pump_nb;
+} while $loading->pumpable;
+$loading->finish;
+is($err, '', 'a load while others write the table');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM bronze.pages WHERE id = -1'), $added, 'their rows are there');
+same_multiset($node, 'SELECT id, s, b, c, at, t FROM bronze.pages WHERE id > 0', 'SELECT * FROM ref.pages', 'and all of the file');
+is($node->safe_psql('postgres', "SELECT count(*) FROM verify_heapam('bronze.pages')"), '0', 'no page is damaged');
+$node->safe_psql('postgres', 'ALTER TABLE ref.pages ADD _load_id bigint; TRUNCATE ref.pages; DELETE FROM bronze.pages WHERE id = -1; INSERT INTO ref.pages SELECT * FROM bronze.pages; VACUUM bronze.pages');
+same_multiset($node,
+	q{SELECT hoff, infomask, natts, data FROM tuples('bronze.pages') WHERE infomask & 4 = 0 AND data IS NOT NULL},
+	q{SELECT hoff, infomask, natts, data FROM tuples('ref.pages') WHERE infomask & 4 = 0}, 'tuples have the bytes that INSERT gives them');
 $node->stop;
 done_testing();
