@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/params.h"
+#include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "tcop/dest.h"
 #include "utils/acl.h"
@@ -401,11 +402,26 @@ lh_catalog_lock_shared(LhLockClass class, int32 id)
 	(void) LockAcquire(&tag, RowExclusiveLock, false, false);
 }
 
+/*
+ * The server releases session locks of this kind when a transaction is aborted,
+ * but not when a process ends between two: the lock would stay, with nobody who
+ * holds it.
+ */
+static void
+release_session_locks(int code, Datum arg)
+{
+	LockReleaseSession(DEFAULT_LOCKMETHOD);
+}
+
 bool
 lh_catalog_lock_session(LhLockClass class, int32 id)
 {
+	static bool registered = false;
 	LOCKTAG		tag = object_tag(class, id);
 
+	if (!registered)
+		before_shmem_exit(release_session_locks, (Datum) 0);
+	registered = true;
 	return LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
 }
 

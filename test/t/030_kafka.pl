@@ -291,12 +291,15 @@ broker_command($broker, 'fail odd 3');
 SELECT lakehouse.create_source('odd', server => 'events', target => 'bronze.again', topics => '{odd}')
 END
 like($err, qr/ERROR:  42704: topic "odd" does not exist\nHINT:  Create the topic first/, 'a topic that is not there');
-broker_command($broker, 'fail odd 29');
-($status, $out, $err) = $node->psql('postgres', <<'END');
+SKIP: {
+	skip 'librdkafka crashes over topics with an error and partitions', 1 if librdkafka_crashes_on_topic_errors();
+	broker_command($broker, 'fail odd 29');
+	($status, $out, $err) = $node->psql('postgres', <<'END');
 \set VERBOSITY verbose
 SELECT lakehouse.create_source('odd', server => 'events', target => 'bronze.again', topics => '{odd}')
 END
-like($err, qr/ERROR:  42501: could not read topic "odd": Broker: Topic authorization failed/, 'a topic that is not permitted');
+	like($err, qr/ERROR:  42501: could not read topic "odd": Broker: Topic authorization failed/, 'a topic that is not permitted');
+}
 
 produce('{"topic": "down", "value": "1"}');
 make_source('down', 'down', 'value text');

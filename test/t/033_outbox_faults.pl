@@ -29,6 +29,16 @@ $node->safe_psql('postgres', <<"END");
 CREATE SERVER cluster FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '$broker->{servers}');
 CREATE TABLE made (key text, n bigint GENERATED ALWAYS AS IDENTITY);
 CREATE TABLE message (key text, value text, "partition" integer, "offset" bigint);
+-- locks of nobody, as soon as no worker sends any more
+CREATE FUNCTION abandoned_locks() RETURNS bigint LANGUAGE plpgsql AS \$\$
+BEGIN
+	FOR i IN 1..3000 LOOP
+		PERFORM pg_stat_clear_snapshot();
+		EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'lakehouse outbox');
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+	RETURN (SELECT count(*) FROM pg_locks WHERE locktype = 'object' AND granted AND pid IS NULL);
+END \$\$;
 END
 
 sub set_fault
@@ -75,6 +85,7 @@ for my $point (@points)
 		}
 		ok($reached, "$point: reached with $action");
 		set_fault('');
+		is($node->safe_psql('postgres', 'SELECT abandoned_locks()'), 0, "$point: a worker that ended with an error left no lock behind") if $action eq 'error';
 		if ($action eq 'killall' && $reached)
 		{
 			wait_until(sub { !kill(0, $postmaster) }, 30) or BAIL_OUT('the server survives killall');
