@@ -550,7 +550,8 @@ sub cleaner
 	}
 	return;
 }
-for my $round (1 .. 30)
+# on a busy machine many clean-ups are over before the kill
+for my $round (1 .. 100)
 {
 	last if $kills == 8;
 	for (1 .. 40)
