@@ -3,18 +3,21 @@
  *	  A library for LD_PRELOAD that lets reads and writes of a server fail.
  *
  * While the file that FAULTY_IO names exists, its one line "call fault prefix"
- * decides: call is read or write, fault is full (no space left), io (input or
- * output error) or short (a few bytes only), and it befalls files whose path
- * begins with prefix.  So a full disk needs no mount and no privilege, and can be
+ * decides: call is read, write or rename, fault is full (no space left), io
+ * (input or output error), none (read-only file system) or short (a few bytes
+ * only), and it befalls files, of a renaming the directory, whose path begins
+ * with prefix.  So a full disk needs no mount and no privilege, and can be
  * emptied again at will.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -69,6 +72,9 @@ befall(int fd, const char *call, size_t *count)
 			return 1;
 		case 'i':
 			errno = EIO;
+			return 1;
+		case 'n':
+			errno = EROFS;
 			return 1;
 		case 's':
 			if (*count > 7)
@@ -144,4 +150,26 @@ int
 posix_fallocate(int fd, off_t offset, off_t length)
 {
 	return posix_fallocate64(fd, offset, length);
+}
+
+/* renameat2 is called by its number */
+long
+syscall(long number,...)
+{
+	static long (*real) (long,...);
+	size_t		bytes = 0;
+	long		given[6];
+	va_list		arguments;
+
+	if (real == NULL)
+		real = (long (*) (long,...)) dlsym(RTLD_NEXT, "syscall");
+	va_start(arguments, number);
+	for (int i = 0; i < 6; i++)
+		given[i] = va_arg(arguments, long);
+	va_end(arguments);
+#ifdef SYS_renameat2
+	if (number == SYS_renameat2 && befall((int) given[0], "rename", &bytes))
+		return -1;
+#endif
+	return real(number, given[0], given[1], given[2], given[3], given[4], given[5]);
 }

@@ -395,7 +395,7 @@ sub fails_then_goes
 	bring() if $more;
 	is(sql("SELECT files FROM lakehouse.run_source('s')"), $more ? '1' : '0', "$name: files are loaded as ever");
 	$mend->();
-	cleaned('s', $mode eq 'delete' ? '0 files moved, 1 deleted' : '2 files moved', "$name: then it goes");
+	cleaned('s', $mode ne 'delete' ? '2 files moved' : '0 files moved, ' . ($more ? 2 : 1) . ' deleted', "$name: then it goes");
 	is(hidden(), '', "$name: nothing half done is left");
 	return;
 }
@@ -409,14 +409,16 @@ SKIP:
 fails_then_goes('move', '\w{5}', 'a target that became a link',
 	sub { rename("$done/in", "$base/in") or die $!; symlink("$base/in", "$done/in") or die $! },
 	sub { unlink("$done/in") or die $!; rename("$base/in", "$done/in") or die $! });
+# from now on the server's disk can be made to fail
+$node->stop;
+$ENV{FAULTY_IO} = $control;
+$ENV{LD_PRELOAD} = $library;
+$node->start;
+delete $ENV{LD_PRELOAD};
+fails_then_goes('move', '42501', 'a read-only file system', sub { fault("rename none $landing") }, sub { unlink($control) or die $! });
+fails_then_goes('delete', '42501', 'the same, to delete from', sub { fault("rename none $landing") }, sub { unlink($control) or die $! });
 if ($has_far)
 {
-	# from now on the server's disk can be made to fail
-	$node->stop;
-	$ENV{FAULTY_IO} = $control;
-	$ENV{LD_PRELOAD} = $library;
-	$node->start;
-	delete $ENV{LD_PRELOAD};
 	fails_then_goes('far', '53100', 'no space for a copy', sub { fault("write full $far") }, sub { unlink($control) or die $! });
 	fails_then_goes('far', '58030', 'an error while a copy is written', sub { fault("write io $far") }, sub { unlink($control) or die $! });
 	fails_then_goes('far', '58030', 'an error while the file is read', sub { fault("read io $far") }, sub { unlink($control) or die $! });
