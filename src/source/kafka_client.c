@@ -6,8 +6,11 @@
  * neither balances nor stores anything that we rely on.
  *
  * Invariants: only the backend's own thread calls into PostgreSQL.  librdkafka's
- * threads wake it through a pipe; its callbacks run inside rd_kafka_poll, which
- * we call, and do no more than copy text.  A client never outlives its memory
+ * threads, which have all signals blocked, wake it through a pipe.  Its callbacks
+ * (on_error, on_token and on_log here, lh_kafka_on_publish, lh_kafka_on_delivery)
+ * run inside rd_kafka_poll, which we call, and do no more than copy text and set
+ * flags: none allocates memory of PostgreSQL's, raises, or looks for interrupts,
+ * since librdkafka's frames lie between.  A client never outlives its memory
  * context, and closing it takes a bounded time: what librdkafka has not ended by
  * then (a name look-up, for example) ends by itself in a thread of its own.
  */

@@ -52,6 +52,7 @@ sub kafka_home
 #   config  {name => value}: further settings of the brokers
 #   listen  {NAME => [protocol, {setting => value}]}: further listeners, whose
 #           addresses servers('NAME') gives; settings get the listener's prefix
+#   advertise  {NAME => port}: what node 1 tells its clients instead of its own port
 #   heap    megabytes of each node (256)
 #   older   1: the older release of Kafka (see test/kafka/pom.xml)
 #   format  [further words of the storage tool]
@@ -65,6 +66,7 @@ sub new
 		heap => $arg{heap} // 256,
 		release => $arg{older} ? 'older' : 'lib',
 		listen => $arg{listen} // {},
+		advertise => $arg{advertise} // {},
 		config => $arg{config} // {},
 		nodes => {}, out => '', in => '' }, $class;
 
@@ -89,8 +91,13 @@ sub servers
 {
 	my ($self, $listener) = @_;
 	$listener //= 'BROKER';
-	return join(',', map { "127.0.0.1:$self->{nodes}{$_}{port}{$listener}" } sort keys %{ $self->{nodes} });
+	return join(',', map { '127.0.0.1:' . $self->_advertised($_, $listener) } sort keys %{ $self->{nodes} });
 }
+
+# port_of gives the port at which a node listens.
+sub port_of { return $_[0]->{nodes}{ $_[1] }{port}{ $_[2] } }
+
+sub _advertised { return ($_[1] == 1 && $_[0]->{advertise}{ $_[2] }) || $_[0]->port_of($_[1], $_[2]) }
 
 sub _write_config
 {
@@ -106,7 +113,8 @@ sub _write_config
 		'controller.quorum.voters' =>
 		  join(',', map { "$_\@127.0.0.1:$self->{nodes}{$_}{port}{CONTROLLER}" } sort keys %{ $self->{nodes} }),
 		'listeners' => join(',', @listeners),
-		'advertised.listeners' => join(',', grep { !/^CONTROLLER/ } @listeners),
+		'advertised.listeners' =>
+		  join(',', map { "$_://127.0.0.1:" . $self->_advertised($id, $_) } grep { $_ ne 'CONTROLLER' } sort keys %port),
 		'listener.security.protocol.map' => join(',', map { "$_:$protocol{$_}" } sort keys %protocol),
 		'controller.listener.names' => 'CONTROLLER',
 		'inter.broker.listener.name' => 'BROKER',

@@ -341,6 +341,28 @@ ok(poll_value($node, 'SELECT count(*) FROM bronze.live', '2'), 'and what comes')
 is(value_of(q{SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%live%' AND xact_start IS NOT NULL}), '0',
 	'no transaction is open while it waits');
 
+# A signal that comes to a thread of librdkafka would run PostgreSQL's handler
+# there, so they have all blocked that can be: all but KILL, STOP and two of the C
+# library's own.
+sub threads_of
+{
+	my ($pid) = @_;
+	my ($others, $open) = (0, 0);
+	for my $file (glob("/proc/$pid/task/*/status"))
+	{
+		next if $file =~ m{/task/$pid/};
+		open(my $status, '<', $file) or next;
+		my ($blocked) = map { /^SigBlk:\s+([0-9a-f]{16})/ ? hex $1 : () } <$status>;
+		next if !defined $blocked;
+		$others++;
+		$open++ if ($blocked | 1 << 8 | 1 << 18 | 1 << 31 | 1 << 32) != ~0;
+	}
+	return ($others, $open);
+}
+my ($others, $open) = threads_of(worker_pid($node, 'live'));
+cmp_ok($others, '>=', 2, 'a worker that reads Kafka has threads of librdkafka');
+is($open, 0, 'they have all signals blocked');
+
 # somebody else moves the position: what the worker holds is not written
 value_of(q{UPDATE lakehouse.kafka_offset SET next_offset = 0, last_offset = NULL WHERE topic = 'live' AND partition = 1});
 produce('{"topic": "live", "partition": 1, "value": "3"}');
@@ -359,6 +381,22 @@ produce('{"topic": "live", "partition": 0, "value": "4"}');
 ok(poll_value($node, 'SELECT count(*) FROM bronze.live', '6', 60), 'the worker goes on when the broker is back');
 ok(poll_value($node, $state, 'well'), 'and the state says so');
 value_of(q{SELECT lakehouse.alter_source('live', trigger => 'available_now')});
+
+# a session: its threads while it waits for a broker, and none afterwards
+broker_command($broker, 'down');
+my $backend = 0;
+my $session = LakehouseTest::start_session($node, "SELECT lakehouse.run_source('down')", \$backend);
+wait_until(sub { ($others, $open) = threads_of($backend); return $others >= 2 });
+cmp_ok($others, '>=', 2, 'so has a session in run_source');
+is($open, 0, 'with all signals blocked, too');
+eval { $session->finish };
+broker_command($broker, 'up');
+ok(wait_until(sub { my ($s, $o) = $node->psql('postgres', "SELECT rows FROM lakehouse.run_source('down')"); return $s == 0 }, 30),
+	'the brokers are back');
+is($node->safe_psql('postgres', <<'END'), "t\n1", 'a session has one thread again after a run');
+SELECT lakehouse.run_source('down') IS NOT NULL;
+SELECT count(*) FROM pg_ls_dir('/proc/' || pg_backend_pid() || '/task');
+END
 
 # a cancelled or failed run leaves no thread and no descriptor behind
 my $left = value_of(<<'END');

@@ -1,9 +1,10 @@
 # A real Kafka broker that goes and comes: restarts while records are written
-# and read, a broker that holds its connections and says nothing, and how soon
-# the server stops meanwhile.
+# and read, a broker that holds its connections and says nothing, a network that
+# cuts, swallows and delays, and how soon the server stops meanwhile.
 use strict;
 use warnings;
 
+use FindBin;
 use KafkaCluster;
 use LakehouseTest;
 use PostgreSQL::Test::Cluster;
@@ -17,7 +18,14 @@ my $TOLD_LIMIT = 20;
 my $STOP_LIMIT = 10;
 my $RESTARTS = $ENV{LAKEHOUSE_RESTARTS} // 20;
 
-my $kafka = KafkaCluster->new;
+# one listener is reached through a bad network only (test/kafka/proxy.pl)
+my $proxy_port = PostgreSQL::Test::Cluster::get_free_port();
+my $kafka = KafkaCluster->new(listen => { NETWORK => ['PLAINTEXT'] }, advertise => { NETWORK => $proxy_port });
+my $proxy = { in => '', out => '' };
+$proxy->{run} = IPC::Run::start([ $^X, ($ENV{LAKEHOUSE_SOURCE} // "$FindBin::RealBin/../..") . '/test/kafka/proxy.pl', $proxy_port ],
+	'<', \$proxy->{in}, '>', \$proxy->{out});
+$proxy->{run}->pump until $proxy->{out} =~ s/^ready\n//;
+broker_command($proxy, 'to ' . $kafka->port_of(1, 'NETWORK'));
 my $seed = seed();
 my $node = lakehouse_node('faults', conf => "lakehouse.kafka_refresh_interval = 500\nlakehouse.batch_rows = 300\n");
 
@@ -82,6 +90,75 @@ $kafka->continue_node(1);
 $kafka->produce(map { { topic => 'idle', partition => $_, key => 'k', value => 'after' } } 0 .. 2);
 ok($kafka->wait_caught_up($node, $_, [$_]), "$_ goes on when the broker does") for qw(flow idle);
 becomes($_, 'well', "$_ is well again") for qw(flow idle);
+
+# --------------------------------------------------------------- a bad network
+broker_command($proxy, "seed $seed");
+$kafka->make_server($node, 'far', 'bootstrap.servers' => $kafka->servers('NETWORK'));
+$kafka->create('net', 3);
+$kafka->make_source($node, 'net', server => 'far', trigger => 'continuous');
+my $number = 0;
+
+# send_some brings a few records, and waits until they are read if asked to.
+sub send_some
+{
+	my ($name) = @_;
+	$kafka->produce(map { { topic => 'net', partition => $_ % 3, key => 'k', value => 'n' . $number++ } } 1 .. 30);
+	return !$name || ok($kafka->wait_caught_up($node, 'net', ['net']), $name);
+}
+
+# waits_well tells that the worker waits for the network with nothing open: no
+# transaction, and so no statement, no snapshot and no lock. It begins one now and
+# then, to say how it is; none of them lasts.
+sub waits_well
+{
+	my ($name) = @_;
+	my $idle = q{SELECT count(*) FILTER (WHERE a.xact_start IS NULL AND a.backend_xmin IS NULL AND a.state <> 'active' AND NOT EXISTS (SELECT FROM pg_locks l WHERE l.pid = a.pid)),
+		count(*) FILTER (WHERE a.xact_start < now() - interval '15 s') FROM pg_stat_activity a WHERE a.application_name LIKE '%source%net%'};
+	my $now = '';
+	ok(wait_until(sub { $now = (try_psql($node, $idle))[1] // ''; return $now eq '1|0' }, 60), "$name: nothing is open while the worker waits")
+	  or diag("idle and too long: $now");
+	return;
+}
+
+send_some('a source is read over a network');
+# connections that end anywhere in an answer, also in its first bytes
+$kafka->ask(do => 'fill', topic => 'net', partitions => 3, count => 20_000, size => 300);
+broker_command($proxy, 'cut 400000');
+my $cuts = time() + 3;
+while (time() < $cuts) { send_some(); usleep(200_000) }
+broker_command($proxy, 'cut 3000');
+waits_well('cut');
+broker_command($proxy, 'good');
+send_some('cut: all is read when it is over');
+
+# two seconds there and back: slow, and no failure
+broker_command($proxy, 'delay 1000');
+send_some('a round trip of two seconds: all is read');
+waits_well('delay');
+
+for my $mode ('swallow', 'trickle')
+{
+	becomes('net', 'well', "$mode: well before");
+	broker_command($proxy, $mode);
+	send_some();
+	my $since = time();
+	becomes('net', '08001', "$mode: a network that brings nothing is told");
+	cmp_ok(time() - $since, '<', $TOLD_LIMIT, "$mode: soon");
+	waits_well($mode);
+	if ($mode eq 'trickle')
+	{
+		wait_until(sub { worker_pid($node, 'net') }, 30);
+		$since = time();
+		$node->stop('fast');
+		cmp_ok(time() - $since, '<', $STOP_LIMIT, "$mode: the server stops soon");
+		$node->start;
+	}
+	broker_command($proxy, 'good');
+	send_some("$mode: all is read when it is over");
+}
+$kafka->check($node, 'net', 'bronze.net', 'net');
+$node->safe_psql('postgres', q{SELECT lakehouse.alter_source('net', trigger => 'available_now')});
+stop_broker($proxy);
 
 # stops with much read ahead, with nothing to do, and with a broker that is dead
 $kafka->ask(do => 'fill', topic => 'flow', partitions => 3, count => 200_000, size => 200);
