@@ -10,13 +10,15 @@ SELECT s.name AS source,
              AND (s.options OPERATOR(pg_catalog.->>) 'on_data_loss') OPERATOR(pg_catalog.=) 'wait' THEN 'waiting'
             WHEN k.sqlstate IS NOT NULL THEN 'stopped'
             WHEN s.paused IS NOT NULL THEN 'paused'
+            WHEN t.failures OPERATOR(pg_catalog.>) 0 THEN 'failing'
             ELSE 'active' END AS state,
        k.next_offset AS "position",
        k.low_offset,
        k.end_offset,
        GREATEST(k.high_offset OPERATOR(pg_catalog.-) k.end_offset, 0) AS open_transactions,
        l.lag,
-       CASE WHEN l.lag OPERATOR(pg_catalog.=) 0 THEN 0::pg_catalog.float8
+       CASE WHEN l.lag OPERATOR(pg_catalog.=) 0
+            THEN CASE WHEN s.paused IS NULL AND COALESCE(t.failures, 0) OPERATOR(pg_catalog.=) 0 THEN 0::pg_catalog.float8 END
             ELSE GREATEST(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()
                    OPERATOR(pg_catalog.-) GREATEST(k.caught_up, r.last_record)), 0) END AS lag_seconds,
        r.last_record,
@@ -60,15 +62,15 @@ COMMENT ON COLUMN lakehouse.kafka_status.source IS 'name of the source';
 COMMENT ON COLUMN lakehouse.kafka_status.owner IS 'role in whose name the source runs';
 COMMENT ON COLUMN lakehouse.kafka_status.topic IS 'name of the topic';
 COMMENT ON COLUMN lakehouse.kafka_status."partition" IS 'number of the partition, from 0';
-COMMENT ON COLUMN lakehouse.kafka_status.state IS 'stopped (this partition cannot be read, see error and hint), waiting (the same under {"on_data_loss": "wait"}), paused (the source is) or active';
+COMMENT ON COLUMN lakehouse.kafka_status.state IS 'stopped (this partition cannot be read, see error and hint), waiting (the same under {"on_data_loss": "wait"}), paused (the source is), failing (nothing of the source can be read at present, see source_status) or active';
 COMMENT ON COLUMN lakehouse.kafka_status."position" IS 'next offset to read';
 COMMENT ON COLUMN lakehouse.kafka_status.low_offset IS 'oldest offset that the broker had when last asked';
 COMMENT ON COLUMN lakehouse.kafka_status.end_offset IS 'end of the partition when last heard: the offset that the next record will get, or, once everything before it was read, the first offset of a transaction that is not finished';
-COMMENT ON COLUMN lakehouse.kafka_status.open_transactions IS 'offsets behind end_offset that belong to transactions not finished when last heard, or follow one';
+COMMENT ON COLUMN lakehouse.kafka_status.open_transactions IS 'offsets behind end_offset that belong to transactions not finished when last heard, or follow one; a worker looks every lakehouse.kafka_refresh_interval';
 COMMENT ON COLUMN lakehouse.kafka_status.lag IS 'offsets between position and end when last heard; control records and records of aborted transactions count while there are records behind them, not at the end';
-COMMENT ON COLUMN lakehouse.kafka_status.lag_seconds IS 'how old the oldest unread record can be at most, in seconds: time since nothing was left to read, or since the Kafka timestamp of the last record that was loaded if that is later; 0 without lag, NULL if neither is known';
+COMMENT ON COLUMN lakehouse.kafka_status.lag_seconds IS 'how old the oldest unread record can be at most, in seconds: time since nothing was left to read, or since the Kafka timestamp of the last record that was loaded if that is later; 0 without lag; NULL if neither is known, and without lag also while the source is paused or failing, for then nobody looks';
 COMMENT ON COLUMN lakehouse.kafka_status.last_record IS 'Kafka timestamp of the last record that was loaded';
-COMMENT ON COLUMN lakehouse.kafka_status.last_fetch IS 'when a record or the end of the partition came last, as of the last batch';
+COMMENT ON COLUMN lakehouse.kafka_status.last_fetch IS 'when a record or the end of the partition came last, as of the last batch; of a partition without new records that may be long ago, and source_status tells whether all is well';
 COMMENT ON COLUMN lakehouse.kafka_status.rows IS 'records stored from this partition since the source was made';
 COMMENT ON COLUMN lakehouse.kafka_status.rejected IS 'records kept as rejects since the source was made, without those that a replay has stored';
 COMMENT ON COLUMN lakehouse.kafka_status.bytes IS 'bytes of keys and values of these';

@@ -33,6 +33,7 @@ static bool look_at_topic(LhKafkaIngest *ingest, const char *topic);
 static bool look_at_ranges(LhKafkaIngest *ingest);
 static bool ask_ranges(LhKafkaIngest *ingest);
 static bool check_range(LhKafkaIngest *ingest, LhKafkaSlot *slot);
+static void note_open_transactions(LhKafkaIngest *ingest);
 static void start_partitions(LhKafkaIngest *ingest);
 
 static int
@@ -58,12 +59,34 @@ lh_kafka_look(LhKafkaIngest *ingest)
 		start_partitions(ingest);
 	else if (ingest->reading)
 		ingest->trouble.sqlstate = 0;
+	if (passing && ingest->reading)
+		note_open_transactions(ingest);
 	ingest->drained = false;
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextDelete(scratch);
 	ingest->looked = GetCurrentTimestamp();
 	if (!passing)
 		ingest->heard = ingest->looked;
+}
+
+/*
+ * note_open_transactions lets positions be saved whose partition has more or
+ * less behind its end than was saved: of that no event tells.
+ */
+static void
+note_open_transactions(LhKafkaIngest *ingest)
+{
+	for (int i = 0; i < ingest->count && ingest->continuous; i++)
+	{
+		LhKafkaSlot *slot = &ingest->slots[i];
+		int64		high;
+
+		if (!slot->running || !slot->at_end)
+			continue;
+		high = lh_kafka_known_end(ingest->kafka, slot->topic, slot->partition);
+		if (high >= 0 && Max(high, slot->next) != slot->high)
+			slot->changed = ingest->changed = true;
+	}
 }
 
 static LhKafkaSlot *

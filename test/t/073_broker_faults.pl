@@ -171,6 +171,8 @@ ok($kafka->wait_caught_up($node, 'flow', ['flow']), 'and reads the rest after it
 $kafka->check($node, $_, "bronze.$_", $_) for qw(flow idle);
 $kafka->kill_node(1);
 becomes('idle', '08001', 'a dead broker is told');
+is($node->safe_psql('postgres', q{SELECT DISTINCT state || ' ' || coalesce(lag_seconds::text, 'unknown') FROM lakehouse.kafka_status WHERE source = 'idle'}),
+	'failing unknown', 'of each partition, too');
 wait_until(sub { worker_pid($node, $_) }, 30) for qw(flow idle);
 $began = time();
 $node->stop('fast');

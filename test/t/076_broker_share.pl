@@ -63,6 +63,21 @@ cmp_ok($during, '>=', 25, 'records of other partitions come meanwhile');
 cmp_ok($delay, '<', $drain / 2, 'none of them waits until the backlog is read');
 cmp_ok(value_of(q{SELECT count(*) FROM lakehouse.load WHERE relation = 'bronze.hot'::regclass AND offsets::jsonb -> 'hot' ?& '{0,1,2,3,4,5}'}),
 	'>=', 3, 'a batch takes from all partitions');
+
+# a transaction that is not finished is no lag, but it is shown, even though no
+# event tells of it
+sub open_of { return q{SELECT open_transactions || ' ' || lag || ' ' || lag_seconds || ' ' || state FROM lakehouse.kafka_status WHERE source = 'hot' AND partition = 1} }
+ok(poll_value($node, open_of(), '0 0 0 active'), 'no transaction is open');
+$kafka->begin('open');
+$kafka->produce_in('open', map { { topic => 'hot', partition => 1, key => 'open', value => $_ } } 1, 2);
+$kafka->produce({ topic => 'hot', partition => 1, key => 'behind', value => 'it' });
+ok(poll_value($node, open_of(), '3 0 0 active'), 'one that is, and what follows it, is shown');
+$kafka->commit('open');
+ok(poll_value($node, open_of(), '0 0 0 active'), 'until it is committed');
+$node->safe_psql('postgres', q{SELECT lakehouse.pause_source('hot')});
+is(value_of(q{SELECT DISTINCT state || ' ' || lag || ' ' || coalesce(lag_seconds::text, 'unknown') FROM lakehouse.kafka_status WHERE source = 'hot'}), 'paused 0 unknown',
+	'of a source that is paused nobody knows the lag in seconds');
+$node->safe_psql('postgres', q{SELECT lakehouse.resume_source('hot')});
 by_hand('hot');
 
 # -------------------------------------------------------------------- workers
