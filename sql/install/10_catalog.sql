@@ -168,6 +168,8 @@ CREATE TABLE lakehouse.kafka_offset (
     last_offset    bigint,                    -- last record loaded, to recognise a recreated topic
     last_timestamp bigint,                    -- its Kafka timestamp (milliseconds)
     last_hash      bigint,                    -- and a hash of its key and value
+    last_epoch     integer,                   -- epoch of its leader, where librdkafka tells it
+    topic_id       text,                      -- id of the topic that was read, likewise
     rows           bigint NOT NULL DEFAULT 0,
     rejected       bigint NOT NULL DEFAULT 0,
     bytes          bigint NOT NULL DEFAULT 0, -- keys and values

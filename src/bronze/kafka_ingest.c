@@ -74,6 +74,7 @@ static bool memory_full(const LhKafkaIngest *ingest);
 static bool take_event(LhKafkaIngest *ingest, LhKafkaMessage *message);
 static bool take_record(LhKafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message);
 static bool is_enough(const LhKafkaIngest *ingest);
+static bool collect(LhKafkaIngest *ingest, long timeout_ms);
 static bool ready(LhKafkaIngest *ingest, TimestampTz now);
 static bool caught_up(const LhKafkaIngest *ingest);
 static void check_connection(LhKafkaIngest *ingest, TimestampTz now);
@@ -235,6 +236,8 @@ read_slots(LhKafkaIngest *ingest)
 		ingest->places[i].partition = slots[i].partition;
 	}
 	ingest->reload = ingest->reading = ingest->changed = ingest->again = false;
+	lh_kafka_apply_strangers(ingest);
+	ingest->suspect = ingest->replaced = false;
 	MemoryContextSwitchTo(oldcontext);
 }
 
@@ -293,6 +296,7 @@ take_messages(LhKafkaIngest *ingest, int limit)
 		ingest->heard = GetCurrentTimestamp();
 		ingest->answered = true;
 	}
+	lh_kafka_note_taken(ingest, count);
 	for (int i = 0; i < count; i++)
 	{
 		if (take_event(ingest, &room[i]))
@@ -390,6 +394,7 @@ take_record(LhKafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message)
 		slot->verify = false;
 		if (message->offset == slot->last_offset &&
 			(message->timestamp != slot->last_timestamp ||
+			 (message->epoch >= 0 && slot->last_epoch >= 0 && message->epoch != slot->last_epoch) ||
 			 lh_kafka_offset_hash(message) != slot->last_hash))
 		{
 			/* another record: the next look decides what that means */
@@ -404,6 +409,9 @@ take_record(LhKafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message)
 	if (message->offset < slot->next)
 		return false;
 	lh_kafka_slot_is_well(ingest, slot);
+	/* an epoch never goes back in one log */
+	ingest->suspect |= message->epoch >= 0 && message->epoch < slot->epoch;
+	slot->epoch = message->epoch;
 	if (slot->limit >= 0 && message->offset >= slot->limit)
 	{
 		lh_kafka_stop(ingest->kafka, slot->topic, slot->partition);
@@ -519,12 +527,27 @@ check_connection(LhKafkaIngest *ingest, TimestampTz now)
 }
 
 /*
- * ingest_wait waits for something to write; see ingest.h.
+ * ingest_wait waits for something to write; see ingest.h.  What cannot be of the
+ * topics that were read so far is not to be written.
  */
 static bool
 ingest_wait(LhIngest *base, long timeout_ms)
 {
 	LhKafkaIngest *ingest = (LhKafkaIngest *) base;
+	bool		found = collect(ingest, timeout_ms);
+
+	if (found && !ingest->reload && (ingest->message_count > 0 || ingest->changed) &&
+		lh_kafka_suspects(ingest) && !lh_kafka_prove(ingest))
+		ingest->reload = true;
+	return found;
+}
+
+/*
+ * collect waits until there is something to write, up to a time.
+ */
+static bool
+collect(LhKafkaIngest *ingest, long timeout_ms)
+{
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	bool		bounded = ingest->continuous || timeout_ms > 0;
 
@@ -533,6 +556,7 @@ ingest_wait(LhIngest *base, long timeout_ms)
 		TimestampTz now;
 		long		pause = 100;
 		int			taken = 0;
+		bool		look;
 
 		CHECK_FOR_INTERRUPTS();
 		/* the positions must be read first, which needs a transaction */
@@ -540,9 +564,12 @@ ingest_wait(LhIngest *base, long timeout_ms)
 		if (ingest->reload)
 			return true;
 		now = GetCurrentTimestamp();
-		if (!ingest->reading ||
+		look = !ingest->reading ||
 			(ingest->continuous &&
-			 TimestampDifferenceExceeds(ingest->looked, now, lh_kafka_refresh_interval)))
+			 TimestampDifferenceExceeds(ingest->looked, now, lh_kafka_refresh_interval));
+		if (look && ingest->reading && !lh_kafka_prove(ingest))
+			return ingest->reload = true;
+		if (look)
 			lh_kafka_look(ingest);
 		if (ingest->trouble.sqlstate == 0 && !memory_full(ingest))
 			taken = take_messages(ingest, Min(CHUNK, batch_rows(ingest)));
@@ -585,7 +612,11 @@ ingest_batch(LhIngest *base, LhIngestCounts *counts)
 	}
 	if (!ingest->continuous && ingest->message_count == 0 && !ingest->changed &&
 		ingest->trouble.sqlstate == 0)
+	{
 		(void) ingest_wait(base, 0);
+		if (ingest->reload)
+			return true;
+	}
 	/* what came before the trouble is good */
 	if (ingest->trouble.sqlstate != 0 && ingest->message_count == 0)
 		raise_trouble(ingest);
@@ -635,6 +666,13 @@ write_batch(LhKafkaIngest *ingest, LhIngestCounts *counts)
 {
 	if (ingest->message_count > 0)
 		write_messages(ingest, counts);
+	if (ingest->strangers != NIL || ingest->replaced || (lh_kafka_suspects(ingest) && !lh_kafka_prove(ingest)))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("a topic of source \"%s\" was created again while it was read",
+						ingest->base.source->name),
+				 errdetail("The records that were read since the last commit are not stored."),
+				 errhint("The next attempt does with each partition what the option \"on_data_loss\" says.")));
 	LH_FAULT("kafka-offset-write");
 	save_positions(ingest);
 }
@@ -687,7 +725,8 @@ write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts)
 		records += ingest->message_count;
 		discard_messages(ingest);
 		if (load.bytes < batch_bytes(ingest) && ingest->reading && !long_enough(ingest, load.started))
-			(void) take_messages(ingest, (int) Min(CHUNK, batch_rows(ingest) - records));
+			(void) take_messages(ingest, Min(lh_kafka_may_take(ingest),
+											 (int) Min(CHUNK, batch_rows(ingest) - records)));
 	}
 	written = lh_writer_end_load(writer);
 	load.rows = written.rows;
@@ -723,6 +762,7 @@ remember_last(LhKafkaIngest *ingest, int chunk)
 		slot->last_offset = message->offset;
 		slot->last_timestamp = message->timestamp;
 		slot->last_hash = lh_kafka_offset_hash(message);
+		slot->last_epoch = message->epoch;
 	}
 }
 
@@ -772,7 +812,7 @@ save_positions(LhKafkaIngest *ingest)
 	{
 		LhKafkaSlot *slot = &ingest->slots[i];
 
-		slot->high = Max(slot->next, lh_kafka_known_end(ingest->kafka, slot->topic, slot->partition));
+		slot->high = Max(slot->next, lh_kafka_known_end(ingest->kafka, slot->topic, slot->partition, NULL));
 		slot->end = slot->at_end ? slot->next : Max(slot->end, slot->high);
 		slot->high = Max(slot->high, slot->end);
 	}
@@ -815,6 +855,8 @@ ingest_close(LhIngest *base)
 	discard_messages(ingest);
 	lh_kafka_publish_positions(ingest, true);
 	lh_kafka_close(ingest->kafka);
+	if (ingest->twin != NULL)
+		lh_kafka_close(ingest->twin);
 }
 
 const LhIngestRoutine lh_kafka_ingest = {

@@ -29,6 +29,7 @@ typedef struct LhKafkaIngest
 	LhKafkaOptions options;
 	LhKafkaBound ending;		/* of a bounded run */
 	LhKafka    *kafka;
+	LhKafka    *twin;			/* of lh_kafka_prove; NULL until it is needed */
 	LhShare		share;			/* as the slots were chosen */
 	LhKafkaShare *shares;		/* who reads what; in slot_context */
 	int			share_count;
@@ -50,6 +51,12 @@ typedef struct LhKafkaIngest
 	bool		proved;			/* ... and a batch said so */
 	bool		changed;		/* a slot is to be saved even without messages */
 	LhError		trouble;		/* to be raised by the next batch */
+	TimestampTz emptied;		/* when all that was fetched had been taken */
+	bool		suspect;		/* what was taken is to be proved */
+	int64		sure;			/* events that are here and need no proof */
+	TimestampTz prove_after;	/* no proof before */
+	bool		replaced;		/* another topic has the name, by its id */
+	List	   *strangers;		/* see kafka_prove.c; in base.context */
 	List	   *losses;			/* LhKafkaLoss, to be saved; in slot_context */
 	TimestampTz published;		/* when the group was last told positions */
 	char	   *publish_error;	/* why it could not be told, or NULL; as saved
@@ -82,6 +89,17 @@ extern void lh_kafka_slot_lose(LhKafkaIngest *ingest, LhKafkaSlot *slot, const c
 							   const char *format,...) pg_attribute_printf(7, 8);
 extern void lh_kafka_slot_is_well(LhKafkaIngest *ingest, LhKafkaSlot *slot);
 extern void lh_kafka_slot_count_stall(LhKafkaIngest *ingest, LhKafkaSlot *slot);
+
+/*
+ * Whether topics are still those that were read, kafka_prove.c.  What came after
+ * a gap, and whatever lh_kafka_suspects tells, is proved before it is committed.
+ */
+extern void lh_kafka_note_taken(LhKafkaIngest *ingest, int count);
+extern int	lh_kafka_may_take(LhKafkaIngest *ingest);
+extern bool lh_kafka_suspects(LhKafkaIngest *ingest);
+extern bool lh_kafka_prove(LhKafkaIngest *ingest);
+extern void lh_kafka_compare_ids(LhKafkaIngest *ingest, const char *topic, int timeout_ms);
+extern void lh_kafka_apply_strangers(LhKafkaIngest *ingest);
 
 /* tells the group the saved positions, now and then, and hears of its answer */
 extern void lh_kafka_publish_positions(LhKafkaIngest *ingest, bool closing);

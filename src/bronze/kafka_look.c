@@ -115,6 +115,7 @@ add_slot(LhKafkaIngest *ingest, const char *topic, int32 partition)
 	slot->topic = MemoryContextStrdup(ingest->slot_context, topic);
 	slot->partition = partition;
 	slot->saved = slot->next = slot->low = slot->end = slot->high = slot->last_offset =
+		slot->last_epoch = slot->epoch = slot->anchor_offset = slot->proved = slot->top = slot->bottom =
 		slot->target = slot->limit = slot->seen = slot->published = -1;
 	ingest->places[ingest->count].topic = slot->topic;
 	ingest->places[ingest->count].partition = partition;
@@ -199,6 +200,8 @@ look_at_topic(LhKafkaIngest *ingest, const char *topic)
 			lh_kafka_owns(ingest, topic, p) && find_slot(ingest, topic, p) == NULL)
 			add_slot(ingest, topic, p);
 	}
+	if (partitions > 0)
+		lh_kafka_compare_ids(ingest, topic, answer_limit(ingest));
 	return true;
 }
 
@@ -360,9 +363,21 @@ check_loss(LhKafkaIngest *ingest, LhKafkaSlot *slot)
 						   slot->next, slot->low, slot->partition, slot->topic);
 		return true;
 	}
+	if (slot->late)
+	{
+		/* records of the new topic are loaded already: it goes on behind them */
+		lh_kafka_slot_lose(ingest, slot, "recreated", slot->low, slot->last_offset + 1, slot->next,
+						   "record " INT64_FORMAT " of partition %d of topic \"%s\" is not the one that was loaded: the topic was created again, and later offsets may have been loaded from the new one",
+						   slot->last_offset, slot->partition, slot->topic);
+		return true;
+	}
 	if (!resume_after(ingest, slot, &resumed))
 		return false;
-	if (slot->foreign)
+	if (slot->other_id[0] != '\0')
+		lh_kafka_slot_lose(ingest, slot, "recreated", slot->low, resumed, resumed,
+						   "partition %d of topic \"%s\" cannot be read on: the topic was created again, its id is %s and was %s",
+						   slot->partition, slot->topic, slot->other_id, slot->topic_id);
+	else if (slot->foreign)
 		lh_kafka_slot_lose(ingest, slot, "recreated", slot->low, resumed, resumed,
 						   "record " INT64_FORMAT " of partition %d of topic \"%s\" is not the one that was loaded: the topic was created again",
 						   slot->last_offset, slot->partition, slot->topic);
@@ -444,6 +459,8 @@ start_partitions(LhKafkaIngest *ingest)
 			lh_kafka_slot_stop(ingest, slot, error.sqlstate, "partition %d of topic \"%s\": %s",
 					  slot->partition, slot->topic, error.message);
 	}
+	ingest->emptied = GetCurrentTimestamp();
+	ingest->sure = 0;
 	ingest->reading = true;
 }
 

@@ -38,7 +38,7 @@ lh_kafka_offset_read(int32 source_id, LhKafkaSlot **result)
 
 	lh_catalog_begin(&catalog);
 	count = lh_catalog_run("SELECT topic, \"partition\", next_offset, low_offset, end_offset,"
-						   " last_offset, last_timestamp, last_hash, sqlstate, error"
+						   " last_offset, last_timestamp, last_hash, sqlstate, error, last_epoch, topic_id"
 						   " FROM lakehouse.kafka_offset WHERE source_id OPERATOR(pg_catalog.=) $1"
 						   " ORDER BY topic COLLATE \"C\", \"partition\"",
 						   1, types, values, NULL);
@@ -48,16 +48,24 @@ lh_kafka_offset_read(int32 source_id, LhKafkaSlot **result)
 		LhKafkaSlot *slot = &slots[row];
 		char	   *sqlstate = lh_catalog_text(row, 9, context);
 		char	   *error = lh_catalog_text(row, 10, context);
+		char	   *id = lh_catalog_text(row, 12, context);
 
 		slot->topic = lh_catalog_text(row, 1, context);
 		slot->partition = (int32) lh_catalog_int64(row, 2, 0);
 		slot->saved = slot->next = lh_catalog_int64(row, 3, 0);
+		slot->top = slot->bottom = -1;
+		slot->proved = slot->next;
 		slot->target = slot->limit = slot->seen = slot->high = slot->published = -1;
 		slot->low = lh_catalog_int64(row, 4, -1);
 		slot->end = lh_catalog_int64(row, 5, -1);
 		slot->last_offset = lh_catalog_int64(row, 6, -1);
 		slot->last_timestamp = lh_catalog_int64(row, 7, -1);
 		slot->last_hash = lh_catalog_int64(row, 8, 0);
+		slot->last_epoch = slot->epoch = lh_catalog_int64(row, 11, -1);
+		strlcpy(slot->topic_id, id ? id : "", LH_KAFKA_ID_SIZE);
+		slot->anchor_offset = slot->last_offset;
+		slot->anchor_timestamp = slot->last_timestamp;
+		slot->anchor_hash = slot->last_hash;
 		if (sqlstate != NULL && strlen(sqlstate) == 5)
 			lh_error_set(&slot->error, MAKE_SQLSTATE(sqlstate[0], sqlstate[1], sqlstate[2],
 													 sqlstate[3], sqlstate[4]),
@@ -228,9 +236,9 @@ make_array(const Datum *values, const bool *nulls, int count, Oid type)
 	return PointerGetDatum(array);
 }
 
-/* arrays of lh_kafka_offset_save: topic, numbers, flags, texts */
+/* arrays of lh_kafka_offset_save: topic, numbers, flag, epoch, texts */
 #define SAVE_NUMBERS 12
-#define SAVE_COLUMNS (SAVE_NUMBERS + 4)
+#define SAVE_COLUMNS (SAVE_NUMBERS + 6)
 
 static void
 save_slot(const LhKafkaSlot *slot, Datum *columns[], bool *nulls[], int n)
@@ -249,13 +257,17 @@ save_slot(const LhKafkaSlot *slot, Datum *columns[], bool *nulls[], int n)
 	nulls[5][n] = slot->high < 0;
 	nulls[6][n] = nulls[7][n] = nulls[8][n] = slot->last_offset < 0;
 	columns[13][n] = Int64GetDatum(slot->at_end ? 1 : 0);
-	nulls[14][n] = nulls[15][n] = slot->error.sqlstate == 0;
-	columns[14][n] = columns[15][n] = (Datum) 0;
+	columns[14][n] = Int64GetDatum(slot->last_epoch);
+	nulls[14][n] = slot->last_offset < 0 || slot->last_epoch < 0;
+	nulls[15][n] = nulls[16][n] = slot->error.sqlstate == 0;
+	columns[15][n] = columns[16][n] = (Datum) 0;
 	if (slot->error.sqlstate != 0)
 	{
-		columns[14][n] = CStringGetTextDatum(unpack_sql_state(slot->error.sqlstate));
-		columns[15][n] = CStringGetTextDatum(slot->error.message);
+		columns[15][n] = CStringGetTextDatum(unpack_sql_state(slot->error.sqlstate));
+		columns[16][n] = CStringGetTextDatum(slot->error.message);
 	}
+	columns[17][n] = CStringGetTextDatum(slot->topic_id);
+	nulls[17][n] = slot->topic_id[0] == '\0';
 }
 
 /*
@@ -279,12 +291,13 @@ static const char save_statement[] =
 "   OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => u.heard OPERATOR(pg_catalog./) 1000000.0::pg_catalog.float8) ELSE o.last_fetch END,"
 " caught_up = CASE WHEN u.at_end OPERATOR(pg_catalog.=) 1 OR u.e OPERATOR(pg_catalog.<=) u.next THEN pg_catalog.clock_timestamp() ELSE o.caught_up END,"
 " since = CASE WHEN u.state IS NULL THEN NULL ELSE COALESCE(o.since, pg_catalog.clock_timestamp()) END,"
-" sqlstate = u.state, error = u.error, updated = pg_catalog.clock_timestamp()"
+" last_epoch = u.epoch::pg_catalog.int4, topic_id = u.id, sqlstate = u.state, error = u.error, updated = pg_catalog.clock_timestamp()"
 " FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5),"
 " pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9),"
 " pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), pg_catalog.unnest($13),"
-" pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16), pg_catalog.unnest($17))"
-" u(topic, p, next, e, low, high, lo, lt, lh, n, r, b, heard, at_end, state, error)"
+" pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16), pg_catalog.unnest($17),"
+" pg_catalog.unnest($18), pg_catalog.unnest($19))"
+" u(topic, p, next, e, low, high, lo, lt, lh, n, r, b, heard, at_end, epoch, state, error, id)"
 " WHERE o.source_id OPERATOR(pg_catalog.=) $1 AND o.topic OPERATOR(pg_catalog.=) u.topic"
 " AND o.\"partition\" OPERATOR(pg_catalog.=) u.p::pg_catalog.int4";
 
@@ -324,7 +337,7 @@ lh_kafka_offset_save(int32 source_id, LhKafkaSlot *slots, int count)
 	values[0] = Int32GetDatum(source_id);
 	for (int c = 0; c < SAVE_COLUMNS; c++)
 	{
-		bool		is_text = c == 0 || c >= SAVE_NUMBERS + 2;
+		bool		is_text = c == 0 || c >= SAVE_NUMBERS + 3;
 
 		types[c + 1] = is_text ? TEXTARRAYOID : INT8ARRAYOID;
 		values[c + 1] = make_array(columns[c], nulls[c], n, is_text ? TEXTOID : INT8OID);

@@ -25,6 +25,18 @@ typedef struct LhKafkaSlot
 	int64		last_offset;	/* last record taken, -1 = none */
 	int64		last_timestamp;
 	int64		last_hash;
+	int64		last_epoch;		/* epoch of its leader, -1 = unknown */
+	int64		epoch;			/* that of the last record taken, -1 = unknown */
+	char		topic_id[LH_KAFKA_ID_SIZE]; /* "" = unknown */
+	char		other_id[LH_KAFKA_ID_SIZE]; /* of the topic that has its name now,
+											 * if that is another one; else "" */
+	int64		anchor_offset;	/* record that was there at the last proof, -1 =
+								 * none */
+	int64		anchor_timestamp;
+	int64		anchor_hash;
+	int64		proved;			/* next at that time */
+	int64		top;			/* range of offsets as the broker told it last, */
+	int64		bottom;			/* -1 = not yet */
 	int64		target;			/* where this run ends (available_now), -1 =
 								 * not known yet */
 	int64		limit;			/* never to be read from here on, -1 = no limit */
@@ -38,6 +50,8 @@ typedef struct LhKafkaSlot
 	bool		stopped;		/* is not to be read until the next look */
 	bool		held;			/* ... nor then: a person must move it */
 	bool		foreign;		/* its last record is not the one that was loaded */
+	bool		late;			/* ... which was found after later ones were loaded */
+	bool		proving;		/* its anchor is being read */
 	bool		at_end;			/* nothing was left to read when last heard */
 	bool		absent;			/* its topic cannot be asked */
 	bool		verify;			/* the next record should be last_offset's */

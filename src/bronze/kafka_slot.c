@@ -92,7 +92,7 @@ lh_kafka_slot_lose(LhKafkaIngest *ingest, LhKafkaSlot *slot, const char *reason,
 	va_start(args, format);
 	vsnprintf(error.message, sizeof(error.message), format, args);
 	va_end(args);
-	slot->foreign = false;
+	slot->foreign = slot->late = false;
 	if (ingest->options.on_data_loss == LH_ON_DATA_LOSS_SKIP)
 	{
 		MemoryContext oldcontext = MemoryContextSwitchTo(ingest->slot_context);
@@ -104,7 +104,9 @@ lh_kafka_slot_lose(LhKafkaIngest *ingest, LhKafkaSlot *slot, const char *reason,
 		if (slot->running)
 			ingest->reading = false;
 		slot->next = resumed;
-		slot->last_offset = -1;
+		slot->last_offset = slot->anchor_offset = slot->epoch = -1;
+		strlcpy(slot->topic_id, slot->other_id, LH_KAFKA_ID_SIZE);
+		slot->other_id[0] = '\0';
 		slot->stopped = slot->at_end = false;
 		slot->error.sqlstate = 0;
 		slot->changed = ingest->changed = true;

@@ -40,6 +40,9 @@
 /* a complaint about a connection explains a failure for this long */
 #define REASON_LIMIT_MS 15000
 
+/* what a twin asks of one partition at once: a batch of records comes whole */
+#define TWIN_FETCH_BYTES "16384"
+
 /* after this the token of OAUTHBEARER is given once more */
 #define TOKEN_LIFETIME_MS 600000
 
@@ -53,6 +56,8 @@ typedef struct Closing
 static LhKafka *open_clients = NULL;
 
 static LhKafka *open_client(List *properties, MemoryContext context, rd_kafka_type_t type);
+static void start_client(LhKafka *kafka, rd_kafka_conf_t *conf, rd_kafka_type_t type,
+						 MemoryContext context, MemoryContextCallback *callback);
 static rd_kafka_conf_t *make_conf(List *properties, LhKafka *kafka, rd_kafka_type_t type);
 static const char *set_own(rd_kafka_conf_t *conf, const char *const own[][2]);
 static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque);
@@ -111,14 +116,13 @@ lh_kafka_open_producer(List *properties, MemoryContext context)
 	return open_client(properties, context, RD_KAFKA_PRODUCER);
 }
 
+/*
+ * new_client makes what a client needs beside librdkafka's own.
+ */
 static LhKafka *
-open_client(List *properties, MemoryContext context, rd_kafka_type_t type)
+new_client(void)
 {
-	static bool registered = false;
-	MemoryContextCallback *callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
 	LhKafka    *kafka = calloc(1, sizeof(LhKafka));
-	rd_kafka_conf_t *conf;
-	char		message[512];
 
 	if (kafka == NULL)
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
@@ -129,7 +133,53 @@ open_client(List *properties, MemoryContext context, rd_kafka_type_t type)
 				(errcode_for_file_access(),
 				 errmsg("could not create a pipe for the Kafka client: %m")));
 	}
-	conf = make_conf(properties, kafka, type);
+	return kafka;
+}
+
+static LhKafka *
+open_client(List *properties, MemoryContext context, rd_kafka_type_t type)
+{
+	MemoryContextCallback *callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
+	LhKafka    *kafka = new_client();
+
+	start_client(kafka, make_conf(properties, kafka, type), type, context, callback);
+	return kafka;
+}
+
+/*
+ * lh_kafka_twin makes a client like another one; see the header.
+ */
+LhKafka *
+lh_kafka_twin(const LhKafka *kafka, MemoryContext context)
+{
+	MemoryContextCallback *callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
+	LhKafka    *twin = new_client();
+	rd_kafka_conf_t *conf = rd_kafka_conf_dup(rd_kafka_conf(kafka->rk));
+	char		message[512];
+
+	twin->twin = true;
+	twin->username = kafka->username ? strdup(kafka->username) : NULL;
+	twin->password = kafka->password ? strdup(kafka->password) : NULL;
+	twin->token = kafka->token ? strdup(kafka->token) : NULL;
+	rd_kafka_conf_set(conf, "fetch.message.max.bytes", TWIN_FETCH_BYTES, message, sizeof(message));
+	rd_kafka_conf_set(conf, "fetch.wait.max.ms", "10", message, sizeof(message));
+	rd_kafka_conf_set(conf, "queued.min.messages", "1", message, sizeof(message));
+	rd_kafka_conf_set_opaque(conf, twin);
+	start_client(twin, conf, RD_KAFKA_CONSUMER, context, callback);
+	return twin;
+}
+
+/*
+ * start_client makes librdkafka's part of a client from a configuration, which
+ * it uses up, and sees to it that the client is closed with the context.
+ */
+static void
+start_client(LhKafka *kafka, rd_kafka_conf_t *conf, rd_kafka_type_t type, MemoryContext context,
+			 MemoryContextCallback *callback)
+{
+	static bool registered = false;
+	char		message[512];
+
 	kafka->rk = rd_kafka_new(type, conf, message, sizeof(message));
 	if (kafka->rk == NULL)
 	{
@@ -158,7 +208,6 @@ open_client(List *properties, MemoryContext context, rd_kafka_type_t type)
 	callback->arg = kafka;
 	kafka->callback = callback;
 	MemoryContextRegisterResetCallback(context, callback);
-	return kafka;
 }
 
 /* what we set ourselves, whatever the user says; the last entry is empty */

@@ -47,6 +47,8 @@ typedef struct LhKafkaMessage
 	int64		timestamp;		/* milliseconds; -1 = none */
 	int			timestamp_type; /* 0 = set by the producer, 1 = by the broker,
 								 * -1 = none */
+	int32		epoch;			/* how often the leader had changed when it was
+								 * written; -1 = not told */
 	const char *key;			/* NULL = no key */
 	const char *value;			/* NULL = no value (a tombstone) */
 	Size		key_length;
@@ -82,6 +84,13 @@ extern bool lh_kafka_check_property(const char *name, const char *value,
  * lh_kafka_close.  Raises 22023 if librdkafka refuses the properties.
  */
 extern LhKafka *lh_kafka_open(List *properties, MemoryContext context);
+
+/*
+ * lh_kafka_twin makes a second client with the properties of one that reads, for
+ * questions that must not disturb what that one reads ahead: it asks for little
+ * at once, and at once.
+ */
+extern LhKafka *lh_kafka_twin(const LhKafka *kafka, MemoryContext context);
 extern void lh_kafka_close(LhKafka *kafka);
 
 /*
@@ -97,6 +106,17 @@ extern int	lh_kafka_partitions(LhKafka *kafka, const char *topic, int timeout_ms
  * the current context; NULL with *error (28000, 08001).  Waits as above.
  */
 extern char **lh_kafka_topics(LhKafka *kafka, int timeout_ms, LhError *error);
+
+/* room for the id of a topic, with its end */
+#define LH_KAFKA_ID_SIZE 23
+
+/*
+ * lh_kafka_topic_id asks for the id of a topic; false if nobody tells it in time.
+ * Waits, looking for interrupts.  Whether librdkafka can ask at all,
+ * lh_kafka_tells_ids says.
+ */
+extern bool lh_kafka_topic_id(LhKafka *kafka, const char *topic, int timeout_ms, char *id);
+extern bool lh_kafka_tells_ids(void);
 
 /* does any broker answer?  If not, *error as above */
 extern bool lh_kafka_ping(LhKafka *kafka, int timeout_ms, LhError *error);
@@ -128,8 +148,12 @@ extern bool lh_kafka_doubtful(LhKafka *kafka);
 extern void lh_kafka_release(LhKafkaMessage *messages, int count);
 extern void lh_kafka_failure(const LhKafkaMessage *message, LhError *error);
 
-/* end of the partition as the last answer of the broker told it, or -1 */
-extern int64 lh_kafka_known_end(LhKafka *kafka, const char *topic, int32 partition);
+/* how many events are here that were not taken yet */
+extern int64 lh_kafka_left(LhKafka *kafka);
+
+/* end of the partition as the last answer of the broker told it, or -1; *low (or
+ * NULL) is set to its oldest offset likewise */
+extern int64 lh_kafka_known_end(LhKafka *kafka, const char *topic, int32 partition, int64 *low);
 
 /* waits until events may be here, the latch is set or the time is over */
 extern void lh_kafka_wait(LhKafka *kafka, long timeout_ms);

@@ -41,6 +41,7 @@ struct LhKafka
 	char	   *password;
 	char	   *token;			/* of OAUTHBEARER */
 	bool		drained;		/* less than half of the read-ahead is left */
+	bool		twin;			/* made by lh_kafka_twin */
 	rd_kafka_message_t **taken; /* room for lh_kafka_take */
 	int			taken_size;
 	struct LhKafkaSending *sending; /* producer: what is under way, or NULL */

@@ -113,6 +113,10 @@ take_one(LhKafka *kafka, rd_kafka_message_t *from, LhKafkaMessage *to)
 				to->timestamp = rd_kafka_message_timestamp(from, &type);
 				to->timestamp_type = type == RD_KAFKA_TIMESTAMP_CREATE_TIME ? 0
 					: type == RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME ? 1 : -1;
+				to->epoch = -1;
+#if RD_KAFKA_VERSION >= 0x020100ff
+				to->epoch = rd_kafka_message_leader_epoch(from);
+#endif
 				to->key = from->key;
 				to->key_length = from->key_len;
 				to->value = from->payload;
@@ -146,8 +150,9 @@ take_one(LhKafka *kafka, rd_kafka_message_t *from, LhKafkaMessage *to)
 /*
  * wake_brokers makes librdkafka's threads look again whether they should fetch.
  * Before 2.2 they look once a second after the read-ahead was full, which would
- * bound the rate by the size of the read-ahead.  Setting the credentials that
- * are set already wakes them and has no other effect.
+ * bound the rate by the size of the read-ahead; so they do for a partition that
+ * is started, which a twin does not wait for.  Setting the credentials that are
+ * set already wakes them and has no other effect.
  */
 static void
 wake_brokers(LhKafka *kafka)
@@ -156,7 +161,7 @@ wake_brokers(LhKafka *kafka)
 
 	if (left > AHEAD_MESSAGES / 2)
 		kafka->drained = false;
-	else if (!kafka->drained)
+	else if (!kafka->drained || kafka->twin)
 	{
 		rd_kafka_error_t *error;
 
@@ -234,15 +239,23 @@ lh_kafka_failure(const LhKafkaMessage *message, LhError *error)
 }
 
 int64
-lh_kafka_known_end(LhKafka *kafka, const char *topic, int32 partition)
+lh_kafka_left(LhKafka *kafka)
 {
-	int64_t		low;
-	int64_t		high;
+	return (int64) rd_kafka_queue_length(kafka->queue);
+}
 
-	if (rd_kafka_get_watermark_offsets(kafka->rk, topic, partition, &low, &high) !=
-		RD_KAFKA_RESP_ERR_NO_ERROR || high < 0)
-		return -1;
-	return high;
+int64
+lh_kafka_known_end(LhKafka *kafka, const char *topic, int32 partition, int64 *low)
+{
+	int64_t		known_low = -1;
+	int64_t		high = -1;
+
+	if (rd_kafka_get_watermark_offsets(kafka->rk, topic, partition, &known_low, &high) !=
+		RD_KAFKA_RESP_ERR_NO_ERROR)
+		known_low = high = -1;
+	if (low != NULL)
+		*low = Max(known_low, -1);
+	return Max(high, -1);
 }
 
 /*

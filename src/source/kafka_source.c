@@ -288,7 +288,7 @@ write_positions(int32 source_id, const char *topic, const LhKafkaPosition *posit
 				   " ON CONFLICT (source_id, topic, \"partition\") DO UPDATE SET"
 				   " next_offset = excluded.next_offset, low_offset = excluded.low_offset,"
 				   " end_offset = excluded.end_offset, high_offset = NULL, last_offset = NULL,"
-				   " last_timestamp = NULL, last_hash = NULL, sqlstate = NULL, error = NULL, since = NULL,"
+				   " last_timestamp = NULL, last_hash = NULL, last_epoch = NULL, topic_id = NULL, sqlstate = NULL, error = NULL, since = NULL,"
 				   " caught_up = NULL, updated = pg_catalog.clock_timestamp()",
 				   6, types, values, NULL);
 	lh_catalog_end(&catalog);

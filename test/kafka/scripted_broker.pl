@@ -6,8 +6,9 @@
 # Speaks as much as a consumer without a group needs: ApiVersions, Metadata,
 # ListOffsets and Fetch, for one topic "t". Prints its address, then reads
 # commands and answers each with "ok":
-#   log P LOW END   partition P holds the offsets from LOW to before END; each
-#                   record has the key "k" and the value "P/offset"
+#   log P LOW END [WORD]   partition P holds the offsets from LOW to before END;
+#                   each record has the key "k" and the value "P/offset", with the
+#                   WORD of another topic of the same name behind it
 #   mode NAME [N]   what goes wrong from now on, "good" for nothing; most of it
 #                   concerns partition 0 only, from offset N on
 #   mode fuzz N     damages the answers to the requests with the key N at random
@@ -79,7 +80,7 @@ sub batch
 	my $records = '';
 	for my $offset ($first .. $end - 1)
 	{
-		my $value = "$partition/$offset";
+		my $value = "$partition/$offset" . ($log{$partition}[2] // '');
 		my $length = $broken eq 'record_length' ? 2_000_000_000 : length $value;
 		my $body = i8(0) . varint(0) . varint($offset - $first) . varint(1) . 'k' . varint($length) . $value . varint(0);
 		$body = i8(0) . varint(0) . varint($offset - $first) . varint(-7) . 'k' . varint(-9) . $value . varint(0)
@@ -280,7 +281,7 @@ sub command
 {
 	my ($line) = @_;
 	my ($word, @rest) = split(' ', $line);
-	if ($word eq 'log') { $log{ $rest[0] } = [ $rest[1], $rest[2] ] }
+	if ($word eq 'log') { $log{ $rest[0] } = [ @rest[1 .. 3] ] }
 	elsif ($word eq 'seed') { srand($rest[0]) }
 	elsif ($word eq 'mode')
 	{

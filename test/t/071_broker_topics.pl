@@ -118,6 +118,59 @@ for my $how ('run', 'worker')
 	}
 }
 
+# Between two fetches: the worker has read ahead what it may and waits for a lock,
+# so that no fetch is refused. What comes next are records of the new topic, at
+# offsets that fit.
+{
+	my $big = 'x' x 100_000;
+	$kafka->create('busy', 1);
+	$kafka->produce(messages('busy', 0, map { "$_ $big" } 1 .. 5));
+	$kafka->make_source($node, 'busy', options => '{"batch_rows": 3}');
+	$node->safe_psql('postgres', "ALTER SYSTEM SET lakehouse.kafka_read_ahead = '1MB'; SELECT pg_reload_conf()");
+	continuous('busy');
+	ok(poll_value($node, 'SELECT count(*) FROM bronze.busy', 5), 'busy: before');
+	my $blocker = $node->background_psql('postgres');
+	$blocker->query_safe('BEGIN; LOCK TABLE bronze.busy IN ACCESS EXCLUSIVE MODE');
+	$kafka->produce(messages('busy', 0, map { "$_ $big" } 6 .. 60));
+	ok(poll_value($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%source%' AND wait_event_type = 'Lock'}, 1),
+		'busy: the worker waits');
+	sleep(1);    # librdkafka reads ahead what it may
+	$kafka->delete_topic('busy');
+	$kafka->create('busy', 1);
+	$kafka->produce(messages('busy', 0, map { "new $_ $big" } 1 .. 90));
+	$blocker->query_safe('COMMIT');
+	$blocker->quit;
+	becomes('busy', 0, qr/^55000 .*created again/, 'busy: the partition stops');
+	is(value_of("SELECT count(*) FROM bronze.busy WHERE value LIKE 'new%'"), '0', 'busy: nothing of the new topic is read');
+	value_of("SELECT lakehouse.drop_source('busy')");
+	$node->safe_psql('postgres', 'ALTER SYSTEM RESET lakehouse.kafka_read_ahead; SELECT pg_reload_conf()');
+}
+
+# A topic that equals the old one in its records: only its id tells, which
+# librdkafka does not before 2.3.
+{
+	my $told = system('pkg-config', '--atleast-version=2.3.0', 'rdkafka') == 0;
+	my $at = int(time() * 1000);
+	my @records = map { { topic => 'equal', partition => 0, key => 'k', value => $_, timestamp => $at } } 1 .. 6;
+	$kafka->create('equal', 1);
+	$kafka->produce(@records);
+	$kafka->make_source($node, 'equal');
+	is(run('equal'), '6|0', 'equal: before');
+	my $id = value_of(q{SELECT topic_id FROM lakehouse.kafka_offset WHERE topic = 'equal'});
+	like($id, $told ? qr/^[-_A-Za-z0-9+\/]{22}$/ : qr/^$/, 'equal: the id of the topic is kept where librdkafka tells it');
+	# a position of an older version has none
+	value_of(q{UPDATE lakehouse.kafka_offset SET topic_id = NULL, last_epoch = NULL WHERE topic = 'equal'});
+	is(run('equal'), '0|0', 'equal: without an id nothing is compared');
+	is(value_of(q{SELECT topic_id FROM lakehouse.kafka_offset WHERE topic = 'equal'}), $id, 'equal: it is learned again');
+	$kafka->delete_topic('equal');
+	$kafka->create('equal', 1);
+	$kafka->produce(@records);
+	$node->psql('postgres', q{SELECT lakehouse.run_source('equal')});
+	like(state_of('equal', 0), $told ? qr/^55000 .*created again, its id is .* and was \Q$id\E/ : qr/^$/, 'equal: another id is another topic');
+	begin_again('equal', 0);
+	is(run('equal'), '6|0', 'equal: after seek_source it is read');
+}
+
 # fewer partitions than before
 $kafka->create('narrow', 3);
 $kafka->produce(map { messages('narrow', $_, 'x') } 0 .. 2);

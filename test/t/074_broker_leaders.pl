@@ -38,7 +38,7 @@ for (1 .. 10)
 	my $old = leader_of('moves', $partition);
 	my @order = sort { ($a == $old) <=> ($b == $old) || rand() <=> 0.5 } 1 .. 3;
 	$kafka->ask(do => 'move', topic => 'moves', partition => $partition, replicas => \@order);
-	$changes++ if leader_of('moves', $partition) != $old;
+	$changes++ if wait_until(sub { leader_of('moves', $partition) != $old }, 60);
 	usleep(int(rand(200_000)));
 }
 is($changes, 10, 'leaders changed');

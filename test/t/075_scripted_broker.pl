@@ -39,11 +39,12 @@ sub value_of
 my %end;
 sub begin
 {
-	my ($name, $trigger) = @_;
+	my ($name, $trigger, $options) = @_;
+	$options //= '{}';
 	%end = (0 => 10, 1 => 10);
 	broker_command($broker, $_) for 'mode good', 'log 0 0 10', 'log 1 0 10';
 	$node->safe_psql('postgres', "CREATE TABLE bronze.$name (partition integer, \"offset\" bigint, value text);"
-		  . "SELECT lakehouse.create_source('$name', server => 'events', target => 'bronze.$name', topics => '{t}', trigger => '$trigger')");
+		  . "SELECT lakehouse.create_source('$name', server => 'events', target => 'bronze.$name', topics => '{t}', trigger => '$trigger', options => '$options')");
 	$node->safe_psql('postgres', "SELECT lakehouse.run_source('$name')") if $trigger ne 'continuous';
 	ok(poll_value($node, "SELECT count(*) FROM bronze.$name", 20), "$name: begins");
 	return;
@@ -115,9 +116,13 @@ for my $mode (qw(crc codec compressed magic record_length negative_length header
 }
 
 # What is wrong with whole answers: nothing can be read, the source says so.
-# After short_answer, whose rest is taken for the next answer, an assertion of librdkafka
-# 2.0.2 was once seen to end the process; why is not known. That one assertion, in
-# that mode, is counted apart and told; any other end of a process is a failure.
+# After short_answer an assertion may end the process: librdkafka before 2.5.0
+# releases a partition twice where an answer ends within its records and they are
+# not wanted, for the partition was stopped or the answer says that it has an
+# error (rd_kafka_fetch_reply_handle_partition). When that is, the broker decides;
+# nothing that we set or leave avoids it. That one assertion, in that mode and of
+# these versions, is counted apart and told; any other end of a process is a failure.
+my $fixed = system('pkg-config', '--atleast-version=2.5.0', 'rdkafka') == 0;
 my $assertion = qr/rd_refcnt_sub0: Assertion/;
 my $assertions = sub { return scalar(() = slurp_file($node->logfile) =~ /$assertion/g) };
 my $known = 0;
@@ -136,7 +141,7 @@ for my $mode (qw(silent endless negative_answer short_answer correlation
 	broker_command($broker, 'mode good');
 	all_is_read($name);
 	value_of("SELECT lakehouse.drop_source('$name')");
-	$known += $assertions->() - $before if $mode eq 'short_answer';
+	$known += $assertions->() - $before if $mode eq 'short_answer' && !$fixed;
 }
 
 # What is wrong with answers that are needed to begin: a run says so.
@@ -174,6 +179,48 @@ for my $case ([ 'back', 'log 0 0 5', qr/\|55000 .*(shortened|created again)/ ], 
 	is(value_of("SELECT count(*) FROM bronze.$name WHERE partition = 0"), '10', "$name: nothing is skipped");
 	value_of("SELECT lakehouse.drop_source('$name')");
 }
+
+# Another topic gets the name, and is longer than what we read, while nobody
+# asks: no fetch is refused, no connection lost. Of a worker that had a pause
+# nothing of it is stored.
+sub strange { return value_of("SELECT count(*) FROM bronze.$_[0] WHERE partition = 0 AND value LIKE '%new'") }
+
+for my $case ([ 'stop', qr/\|55000 record 9 of .*created again$/ ], [ 'skip', undef ])
+{
+	my ($policy, $reason) = @$case;
+	my $name = "behind_$policy";
+	begin($name, 'continuous', "{\"on_data_loss\": \"$policy\"}");
+	my $blocker = $node->background_psql('postgres');
+	$blocker->query_safe("BEGIN; LOCK TABLE bronze.$name IN ACCESS EXCLUSIVE MODE");
+	more(10);
+	ok(poll_value($node, q{SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%source%' AND wait_event_type = 'Lock'}, 1), "$name: the worker waits");
+	sleep(0.5);
+	broker_command($broker, 'log 0 0 50 new');
+	sleep(0.5);
+	$blocker->query_safe('COMMIT');
+	$blocker->quit;
+	if ($reason)
+	{
+		ok(wait_until(sub { state_of($name) =~ $reason }, 60), "$name: the partition stops") or diag(state_of($name));
+		is(strange($name), '0', "$name: nothing of the other topic is stored");
+	}
+	else
+	{
+		# its records are no later than those that were loaded
+		ok(poll_value($node, "SELECT first_offset || ' ' || resumed_offset || ' ' || reason FROM lakehouse.kafka_loss_status WHERE source = '$name'", '0 50 recreated'),
+			"$name: what is not read is written down");
+		broker_command($broker, 'log 0 0 60 new');
+		ok(wait_until(sub { strange($name) == 10 }, 60), "$name: and later records are read") or diag(state_of($name));
+	}
+	ok(poll_value($node, "SELECT count(*) FROM bronze.$name WHERE partition = 1", 20), "$name: the other partition goes on");
+	value_of("SELECT lakehouse.drop_source('$name')");
+}
+
+# Without a pause what came first may be stored, and then it is found.
+begin('at_once', 'continuous');
+broker_command($broker, 'log 0 0 50 new');
+ok(wait_until(sub { state_of('at_once') =~ /\|55000 record 9 of .*created again/ }, 60), 'at_once: the partition stops') or diag(state_of('at_once'));
+value_of("SELECT lakehouse.drop_source('at_once')");
 
 # Answers about offsets that are damaged at random: whatever the state is,
 # nobody dies. Not those about topics and records: librdkafka 2.0.2 ends the
