@@ -28,7 +28,6 @@
 #ifdef LH_MAKE_PAGES
 
 #include <fcntl.h>
-#include <unistd.h>
 
 #include "access/heaptoast.h"
 #include "common/relpath.h"
@@ -44,12 +43,12 @@
 #define MOST_PAGES 32
 
 /*
- * reserve lets the system find space for pages behind the end of a segment, or
- * makes that space a part of the file.  False if that is not possible; whoever
- * makes pages one by one then will say why.
+ * reserve lets the system find space for pages behind the end of a segment (mode
+ * FALLOC_FL_KEEP_SIZE), or makes that space a part of the file (mode 0).  False if
+ * that is not possible; whoever makes pages one by one then will say why.
  */
 static bool
-reserve(const char *path, off_t position, off_t length, bool extend)
+reserve(const char *path, off_t position, off_t length, int mode)
 {
 	int			fd = OpenTransientFile(path, O_RDWR | PG_BINARY);
 	int			result;
@@ -57,8 +56,7 @@ reserve(const char *path, off_t position, off_t length, bool extend)
 	if (fd < 0)
 		return false;
 	do
-		result = extend ? ftruncate(fd, position + length) :
-			fallocate(fd, FALLOC_FL_KEEP_SIZE, position, length);
+		result = fallocate(fd, mode, position, length);
 	while (result != 0 && errno == EINTR);
 	return CloseTransientFile(fd) == 0 && result == 0;
 }
@@ -97,11 +95,12 @@ make_pages(LhWriter *writer, Relation relation)
 	path = relpathperm(relation->rd_node, MAIN_FORKNUM);
 	if (first >= RELSEG_SIZE)
 		path = psprintf("%s.%u", path, first / RELSEG_SIZE);
-	made = count > 0 && reserve(path, (off_t) in_segment * BLCKSZ, (off_t) count * BLCKSZ, false);
+	made = count > 0 &&
+		reserve(path, (off_t) in_segment * BLCKSZ, (off_t) count * BLCKSZ, FALLOC_FL_KEEP_SIZE);
 	if (made)
 	{
 		put_zeros(relation, first, count, writer->bulk);
-		made = reserve(path, (off_t) in_segment * BLCKSZ, (off_t) count * BLCKSZ, true);
+		made = reserve(path, (off_t) in_segment * BLCKSZ, (off_t) count * BLCKSZ, 0);
 	}
 	UnlockRelationForExtension(relation, ExclusiveLock);
 	if (made)
