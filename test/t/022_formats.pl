@@ -137,13 +137,16 @@ like(refusal('a text', 'csv', '{"max_decompressed_size": 0}'), qr/22023: invalid
 		sql("CREATE TABLE $source (id int); SELECT lakehouse.create_source('$source', server => 'landing', target => '$source', format => 'csv', "
 			  . "path => 'in/large_$kind', options => '{\"header\": true, \"ignore_extra_columns\": true}')");
 		my $out = sql(<<"END");
-CREATE TEMP TABLE before AS SELECT substring(pg_read_file('/proc/' || pg_backend_pid() || '/status') FROM 'VmPeak:\\s*(\\d+)')::int AS kb;
+CREATE TEMP TABLE before AS SELECT substring(pg_read_file('/proc/' || pg_backend_pid() || '/status') FROM 'VmPeak:\\s*(\\d+)')::bigint AS kb;
 SELECT rows > 40000, failed_files FROM lakehouse.run_source('$source');
-SELECT substring(pg_read_file('/proc/' || pg_backend_pid() || '/status') FROM 'VmPeak:\\s*(\\d+)')::int - kb FROM before;
+SELECT substring(pg_read_file('/proc/' || pg_backend_pid() || '/status') FROM 'VmPeak:\\s*(\\d+)')::bigint - kb FROM before;
 END
 		my ($result, $grown) = split /\n/, $out;
 		is($result, 't|0', "$kind: a large stream is loaded");
-		cmp_ok($grown, '<', 32 * 1024, "$kind: the process grows by less than 32 MB");
+		SKIP: {
+			skip 'the sanitizer keeps memory that was freed', 1 if ($ENV{LD_PRELOAD} // '') =~ /asan/;
+			cmp_ok($grown, '<', 32 * 1024, "$kind: the process grows by less than 32 MB");
+		}
 		note("$kind: the process grew by $grown kB");
 	}
 }
