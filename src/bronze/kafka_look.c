@@ -83,7 +83,7 @@ note_open_transactions(LhKafkaIngest *ingest)
 
 		if (!slot->running || !slot->at_end)
 			continue;
-		high = lh_kafka_known_end(ingest->kafka, slot->topic, slot->partition);
+		high = lh_kafka_known_end(ingest->kafka, slot->topic, slot->partition, NULL);
 		if (high >= 0 && Max(high, slot->next) != slot->high)
 			slot->changed = ingest->changed = true;
 	}
