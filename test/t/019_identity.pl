@@ -170,8 +170,10 @@ for my $fault (map { ("$_:error", "$_:kill") } 'content-claimed', 'content-dupli
 	make_source($name, '');
 	spew("$name/$_", "1\n2\n") for 'a', 'b';
 	spew("$name/c", "3\n");
+	my $seen = -s $node->logfile;
 	($status, $out, $err) = $node->psql('postgres', "SET lakehouse.fault = '$fault'; SELECT lakehouse.run_source('$name')");
-	ok(poll_value($node, 'SELECT 1', '1'), "$fault: the server is there");
+	isnt($status, 0, "$fault: the run is torn");
+	wait_restarted($node, $seen) if $fault =~ /kill/;
 	my $torn = ids($name);
 	like($torn, qr/^(1 2 3|)$/, "$fault: all or nothing");
 	is(run($name), '1 2 3', "$fault: then each is there once");
