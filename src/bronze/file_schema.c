@@ -16,6 +16,7 @@
 
 #include "bronze/corrupt_record.h"
 #include "bronze/file_schema.h"
+#include "bronze/rescued_key.h"
 #include "bronze/partition_path.h"
 #include "bronze/schema_hint.h"
 #include "bronze/widen.h"
@@ -481,24 +482,13 @@ push_field(JsonbParseState **state, const LhField *field, JsonbIteratorToken tok
 	push_text(state, field->text, field->length, token);
 }
 
-/* what is said of the place of a record, in a file or in a topic */
-static const char *const file_members[] = {"_reason", "_file_path", "_line", NULL};
-static const char *const topic_members[] = {"_reason", "_topic", "_partition", "_offset", NULL};
-
-/*
- * The key under which a field is kept: its name, unless that is one of ours.
- */
 static void
-push_name(JsonbParseState **state, const LhField *field, const char *const *ours)
+push_name(JsonbParseState **state, const LhField *field)
 {
-	for (int i = 0; ours[i] != NULL; i++)
-		if (strlen(ours[i]) == field->name_length &&
-			memcmp(ours[i], field->name, field->name_length) == 0)
-		{
-			push_key(state, psprintf("_%s", ours[i]), field->name_length + 1);
-			return;
-		}
-	push_key(state, field->name, field->name_length);
+	if (lh_rescued_key_is_longer(field->name, field->name_length))
+		push_key(state, psprintf("_%.*s", field->name_length, field->name), field->name_length + 1);
+	else
+		push_key(state, field->name, field->name_length);
 }
 
 static LhRescueReason
@@ -544,7 +534,7 @@ is_repeated(const LhFileSchema *schema, int i, bool before)
  * if "repeated" says that there is one: to look for it costs time.
  */
 static void
-push_fields(LhFileSchema *schema, JsonbParseState **state, const char *const *ours, bool repeated)
+push_fields(LhFileSchema *schema, JsonbParseState **state, bool repeated)
 {
 	for (int i = 0; i < schema->count; i++)
 	{
@@ -553,13 +543,13 @@ push_fields(LhFileSchema *schema, JsonbParseState **state, const char *const *ou
 		CHECK_FOR_INTERRUPTS();
 		if (!repeated || (!is_repeated(schema, i, true) && !is_repeated(schema, i, false)))
 		{
-			push_name(state, field, ours);
+			push_name(state, field);
 			push_field(state, field, WJB_VALUE);
 			continue;
 		}
 		if (is_repeated(schema, i, true))
 			continue;
-		push_name(state, field, ours);
+		push_name(state, field);
 		pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
 		for (int j = i; j < schema->count; j++)
 			if (schema->fields[j].name_length == field->name_length &&
@@ -578,7 +568,7 @@ build_rescued(LhFileSchema *schema, const LhPlace *place, bool repeated)
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	push_fields(schema, &state, place->topic ? topic_members : file_members, repeated);
+	push_fields(schema, &state, repeated);
 	push_key(&state, "_reason", strlen("_reason"));
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	lh_rescue_counts_begin_record(schema->counts);
@@ -617,9 +607,8 @@ rescued_value(LhFileSchema *schema, int record)
 	int			members;
 
 	schema->inner->place(schema->inner->reader, record, &place);
-	members = schema->count + lengthof(file_members) - 1;
-	if (place.topic != NULL)
-		members = schema->count + lengthof(topic_members) - 1;
+	/* with the reasons and the place: topic, partition and offset, or file and line */
+	members = schema->count + (place.topic != NULL ? 4 : 3);
 	value = build_rescued(schema, &place, false);
 	/* of a name that came twice one value is gone */
 	if (value->val.object.nPairs < members)

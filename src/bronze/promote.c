@@ -32,6 +32,7 @@
 #include "bronze/evolve.h"
 #include "bronze/file_schema.h"
 #include "bronze/ingest.h"
+#include "bronze/rescued_key.h"
 #include "catalog/catalog_access.h"
 #include "compat.h"
 #include "convert/convert.h"
@@ -70,8 +71,7 @@ typedef struct Promotion
 	const char *table;			/* quoted */
 	const char *rescued;		/* name of the column for rescued data */
 	const char *field;			/* name in the files */
-	const char *file_key;		/* under which it is kept: rows of files */
-	const char *topic_key;		/* ... of a topic */
+	const char *key;			/* under which it is kept */
 	FormData_pg_attribute column;
 	List	   *rules;
 	Rule	   *only;			/* that of all rows, or NULL */
@@ -347,9 +347,6 @@ rule_of_load(Promotion *promotion, int64 load)
 
 /* ---------------------------------------------------------------- a row */
 
-static const char *const file_members[] = {"_reason", "_file_path", "_line", NULL};
-static const char *const topic_members[] = {"_reason", "_topic", "_partition", "_offset", NULL};
-
 static bool
 get_member(JsonbContainer *object, const char *key, JsonbValue *value)
 {
@@ -364,32 +361,6 @@ get_reasons(Jsonb *rescued, JsonbValue *reasons)
 {
 	return get_member(&rescued->root, "_reason", reasons) && reasons->type == jbvBinary &&
 		JsonContainerIsObject(reasons->val.binary.data);
-}
-
-/*
- * is_of_topic tells rows of a topic from those of files.  A field may have the
- * name of one of our members; then the reasons name it, and in a row of a file it
- * is kept under another.
- */
-static bool
-is_of_topic(Jsonb *rescued)
-{
-	JsonbValue	reasons;
-	JsonbValue	value;
-
-	if (!get_member(&rescued->root, "_file_path", &value))
-		return get_member(&rescued->root, "_offset", &value);
-	return get_reasons(rescued, &reasons) &&
-		get_member(reasons.val.binary.data, "_file_path", &value) &&
-		!get_member(&rescued->root, "__file_path", &value);
-}
-
-static const char *
-key_of_row(const Promotion *promotion, Jsonb *rescued)
-{
-	if (promotion->file_key == promotion->topic_key)
-		return promotion->file_key;
-	return is_of_topic(rescued) ? promotion->topic_key : promotion->file_key;
 }
 
 /*
@@ -464,7 +435,7 @@ lakehouse_rescued_converts(PG_FUNCTION_ARGS)
 	Datum		value;
 
 	if (rescued == NULL || !JB_ROOT_IS_OBJECT(rescued) ||
-		!get_member(&rescued->root, key_of_row(promotion, rescued), &found))
+		!get_member(&rescued->root, promotion->key, &found))
 		PG_RETURN_BOOL(false);
 	if (get_reasons(rescued, &reasons) &&
 		get_member(reasons.val.binary.data, promotion->field, &reason) &&
@@ -491,7 +462,7 @@ lakehouse_rescued_value(PG_FUNCTION_ARGS)
 	Datum		value;
 
 	if (rescued == NULL || !JB_ROOT_IS_OBJECT(rescued) ||
-		!get_member(&rescued->root, key_of_row(promotion, rescued), &found) ||
+		!get_member(&rescued->root, promotion->key, &found) ||
 		!convert_value(promotion, rule_of_load(promotion, PG_ARGISNULL(1) ? 0 : PG_GETARG_INT64(1)),
 					   &found, &value, &error))
 		PG_RETURN_NULL();
@@ -502,12 +473,12 @@ lakehouse_rescued_value(PG_FUNCTION_ARGS)
  * has_fields tells whether there is anything but what is said of the row.
  */
 static bool
-has_fields(Jsonb *rescued, bool topic)
+has_fields(Jsonb *rescued)
 {
 	int			ours = 0;
 	JsonbValue	value;
 
-	for (const char *const *member = topic ? topic_members : file_members; *member != NULL; member++)
+	for (const char *const *member = lh_rescued_members; *member != NULL; member++)
 		ours += get_member(&rescued->root, *member, &value);
 	return JB_ROOT_COUNT(rescued) > ours;
 }
@@ -519,14 +490,12 @@ lakehouse_rescued_rest(PG_FUNCTION_ARGS)
 	Jsonb	   *rescued = PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0);
 	JsonbValue	reasons;
 	Datum		rest;
-	bool		topic;
 
 	if (rescued == NULL || !JB_ROOT_IS_OBJECT(rescued))
 		PG_RETURN_NULL();
-	topic = is_of_topic(rescued);
 	rest = DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(rescued),
-							   CStringGetTextDatum(topic ? promotion->topic_key : promotion->file_key));
-	if (!has_fields(DatumGetJsonbP(rest), topic))
+							   CStringGetTextDatum(promotion->key));
+	if (!has_fields(DatumGetJsonbP(rest)))
 		PG_RETURN_NULL();
 	if (get_reasons(rescued, &reasons))
 	{
@@ -656,22 +625,6 @@ lock_table(Oid relation, const char *column)
 }
 
 /*
- * name_keys finds the keys under which the field is kept; see push_name in
- * file_schema.c.
- */
-static void
-name_keys(Promotion *promotion)
-{
-	promotion->file_key = promotion->topic_key = promotion->field;
-	for (int i = 0; file_members[i] != NULL; i++)
-		if (strcmp(file_members[i], promotion->field) == 0)
-			promotion->file_key = psprintf("_%s", promotion->field);
-	for (int i = 0; topic_members[i] != NULL; i++)
-		if (strcmp(topic_members[i], promotion->field) == 0)
-			promotion->topic_key = psprintf("_%s", promotion->field);
-}
-
-/*
  * lakehouse.promote_rescued(target, column_name, column_type, field)
  */
 Datum
@@ -689,7 +642,8 @@ lakehouse_promote_rescued(PG_FUNCTION_ARGS)
 				 errmsg("argument \"%s\" must not be null", "target")));
 	promotion.relation = PG_GETARG_OID(0);
 	promotion.field = PG_ARGISNULL(3) ? name : text_to_cstring(PG_GETARG_TEXT_PP(3));
-	name_keys(&promotion);
+	promotion.key = lh_rescued_key_is_longer(promotion.field, strlen(promotion.field)) ?
+		psprintf("_%s", promotion.field) : promotion.field;
 	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
 		ereport(ERROR,
 				(errcode(ERRCODE_NAME_TOO_LONG),

@@ -216,9 +216,10 @@ put('in/rd.json', <<'END');
 {"y": 1, "y": {"a": 2}, "_line": 1, "_line": 2, "id": 12}
 {"id": 13, "v": "a", "v": "a"}
 {"id": 14}
+{"id": 15, "__line": "b", "_line": "a", "_offset": 3, "___line": "c"}
 END
 source('rd', 'rd', 'in/rd.json', '{"reader_case_sensitive": false}');
-is(run_source('rd'), '1|10|0|0', 'members that come more than once');
+is(run_source('rd'), '1|11|0|0', 'members that come more than once');
 is(sql("SELECT id, v, _rescued_data - '_file_path' FROM rd ORDER BY ctid"), <<'END' =~ s/\n\z//r, 'the last one counts, and none of them is lost');
 2|a|{"id": 1, "_line": 1, "_reason": {"id": "duplicate"}}
 4||{"id": 3, "_line": 2, "_reason": {"id": "duplicate"}}
@@ -230,6 +231,7 @@ is(sql("SELECT id, v, _rescued_data - '_file_path' FROM rd ORDER BY ctid"), <<'E
 12||{"y": [1, {"a": 2}], "_line": 8, "__line": [1, 2], "_reason": {"y": "unknown_column", "_line": "unknown_column"}}
 13|a|{"v": "a", "_line": 9, "_reason": {"v": "duplicate"}}
 14||
+15||{"_line": 11, "__line": "a", "___line": "b", "_reason": {"_line": "unknown_column", "__line": "unknown_column", "___line": "unknown_column", "_offset": "unknown_column"}, "____line": "c", "__offset": 3}
 END
 sql('CREATE TABLE rc (id bigint, name inet, day date, rest jsonb)');
 put('in/rc.csv', "ID,name,day,more\n1,10.0.0.1,2024-01-01,\n2,\"no \"\"where\"\"\",x,\"m,1\"\n3,10.0.0.2\n");
@@ -255,7 +257,10 @@ public.r|in/r.json|extra|unknown_column|2
 public.r|in/r.json|id|type_mismatch|2
 END
 is(counts('rd'), <<'END' =~ s/\n\z//r, 'each value of a name that comes twice');
-public.rd|in/rd.json|_line|unknown_column|2
+public.rd|in/rd.json|___line|unknown_column|1
+public.rd|in/rd.json|__line|unknown_column|1
+public.rd|in/rd.json|_line|unknown_column|3
+public.rd|in/rd.json|_offset|unknown_column|1
 public.rd|in/rd.json|id|duplicate|6
 public.rd|in/rd.json|id|type_mismatch|2
 public.rd|in/rd.json|v|duplicate|1
