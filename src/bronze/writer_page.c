@@ -5,8 +5,8 @@
  * PostgreSQL 15 makes the pages of a growing table one by one: it takes the lock
  * for that, writes a page of zeros, and gives the lock back.  That is a good part
  * of the time of a load, and workers that fill one table wait for each other.
- * Here the space of many pages is reserved by one call of the system, as later
- * versions of the server do by themselves.
+ * Here the space of many pages is reserved by one call of the system, and the
+ * server writes the last of them only; later versions do the like by themselves.
  *
  * Invariant: when a page can be seen by others (it lies before the end of the
  * file), its space is reserved and it is in shared buffers with nothing but
@@ -35,6 +35,7 @@
 #include "storage/fd.h"
 #include "storage/freespace.h"
 #include "storage/lmgr.h"
+#include "storage/smgr.h"
 #include "utils/rel.h"
 
 /* pages that are made at once: as many as were filled, within these limits; they
@@ -43,12 +44,11 @@
 #define MOST_PAGES 32
 
 /*
- * reserve lets the system find space for pages behind the end of a segment (mode
- * FALLOC_FL_KEEP_SIZE), or makes that space a part of the file (mode 0).  False if
- * that is not possible; whoever makes pages one by one then will say why.
+ * reserve lets the system find space for pages behind the end of a segment.  False
+ * if that is not possible; whoever makes pages one by one then will say why.
  */
 static bool
-reserve(const char *path, off_t position, off_t length, int mode)
+reserve(const char *path, off_t position, off_t length)
 {
 	int			fd = OpenTransientFile(path, O_RDWR | PG_BINARY);
 	int			result;
@@ -56,7 +56,7 @@ reserve(const char *path, off_t position, off_t length, int mode)
 	if (fd < 0)
 		return false;
 	do
-		result = fallocate(fd, mode, position, length);
+		result = fallocate(fd, FALLOC_FL_KEEP_SIZE, position, length);
 	while (result != 0 && errno == EINTR);
 	return CloseTransientFile(fd) == 0 && result == 0;
 }
@@ -75,7 +75,9 @@ put_zeros(Relation relation, BlockNumber first, BlockNumber count, BulkInsertSta
 
 /*
  * make_pages adds pages to the target.  As long as its file has the old length
- * nobody sees them, and as long as the lock is held nobody else adds any.
+ * nobody sees them, and as long as the lock is held nobody else adds any.  The
+ * server gives it the new length: it writes the last page, and what lies between
+ * that and the old end reads as zeros.
  */
 static bool
 make_pages(LhWriter *writer, Relation relation)
@@ -84,6 +86,7 @@ make_pages(LhWriter *writer, Relation relation)
 	BlockNumber count = Min(pages->filled, MOST_PAGES);
 	BlockNumber first;
 	BlockNumber in_segment;
+	PGAlignedBlock zeros = {0};
 	char	   *path;
 	bool		made;
 
@@ -95,12 +98,11 @@ make_pages(LhWriter *writer, Relation relation)
 	path = relpathperm(relation->rd_node, MAIN_FORKNUM);
 	if (first >= RELSEG_SIZE)
 		path = psprintf("%s.%u", path, first / RELSEG_SIZE);
-	made = count > 0 &&
-		reserve(path, (off_t) in_segment * BLCKSZ, (off_t) count * BLCKSZ, FALLOC_FL_KEEP_SIZE);
+	made = count > 0 && reserve(path, (off_t) in_segment * BLCKSZ, (off_t) count * BLCKSZ);
 	if (made)
 	{
 		put_zeros(relation, first, count, writer->bulk);
-		made = reserve(path, (off_t) in_segment * BLCKSZ, (off_t) count * BLCKSZ, 0);
+		smgrextend(RelationGetSmgr(relation), MAIN_FORKNUM, first + count - 1, zeros.data, false);
 	}
 	UnlockRelationForExtension(relation, ExclusiveLock);
 	if (made)
