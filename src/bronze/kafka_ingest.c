@@ -28,27 +28,9 @@
 #include "fault.h"
 #include "guc.h"
 #include "source/kafka_reader.h"
-#include "source/server.h"
 
 /* bytes of messages that are written before more are taken */
 #define CHUNK_BYTES (16 * 1024 * 1024)
-
-/* a lost connection is an error after this long: brokers restart */
-#define DOWN_LIMIT_MS 3000
-
-/* a run that hears nothing for this long looks at the cluster again */
-#define SILENCE_LIMIT_MS 5000
-
-/* a worker that hears nothing for this long asks whether anybody is there, and
- * waits as long for an answer: together less than the 10 seconds that we promise */
-#define IDLE_LIMIT_MS 4000
-
-/* bytes that one partition may have of an answer */
-#define LEAST_PART (16 * 1024)
-#define MOST_PART (1024 * 1024)
-
-/* librdkafka takes no larger answers */
-#define MOST_ANSWER (1000 * 1024 * 1024)
 
 /* a run writes what it has after this long */
 #define PATIENCE_MS 1000
@@ -59,9 +41,6 @@
 
 static Jsonb *source_options(const LhSource *source);
 static void read_options(LhKafkaIngest *ingest);
-static List *client_properties(LhKafkaIngest *ingest);
-static List *add_property(List *properties, const char *name, const char *value);
-static List *share_answers(List *properties, int partitions);
 static void read_slots(LhKafkaIngest *ingest);
 static bool share_changed(const LhKafkaIngest *ingest);
 static void discard_messages(LhKafkaIngest *ingest);
@@ -77,7 +56,6 @@ static bool is_enough(const LhKafkaIngest *ingest);
 static bool collect(LhKafkaIngest *ingest, long timeout_ms);
 static bool ready(LhKafkaIngest *ingest, TimestampTz now);
 static bool caught_up(const LhKafkaIngest *ingest);
-static void check_connection(LhKafkaIngest *ingest, TimestampTz now);
 static void raise_trouble(LhKafkaIngest *ingest);
 static void write_batch(LhKafkaIngest *ingest, LhIngestCounts *counts);
 static void write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts);
@@ -113,7 +91,7 @@ ingest_open(const LhSource *source, bool continuous)
 	read_slots(ingest);
 
 	MemoryContextSwitchTo(scratch);
-	ingest->kafka = lh_kafka_open(client_properties(ingest), context);
+	ingest->kafka = lh_kafka_open(lh_kafka_client_properties(ingest), context);
 	MemoryContextSwitchTo(context);
 	MemoryContextDelete(scratch);
 	/* runs before the client is closed, whose messages these are */
@@ -135,67 +113,6 @@ read_options(LhKafkaIngest *ingest)
 	lh_kafka_bound_parse(options, true, &ingest->ending);
 	if (ingest->continuous)
 		ingest->ending.given = false;
-}
-
-/*
- * client_properties returns the properties of the connection.  A bounded run has
- * no group: it may only publish what is committed, and it ends before that.
- */
-static List *
-client_properties(LhKafkaIngest *ingest)
-{
-	const LhSource *source = ingest->base.source;
-	List	   *properties = lh_server_kafka_properties(source->server, source->owner);
-
-	properties = share_answers(properties, ingest->count);
-	if (ingest->options.publish_group != NULL && ingest->continuous)
-		properties = add_property(properties, "group.id", ingest->options.publish_group);
-	return properties;
-}
-
-static List *
-add_property(List *properties, const char *name, const char *value)
-{
-	LhKafkaProperty *property = palloc(sizeof(LhKafkaProperty));
-
-	property->name = name;
-	property->value = value;
-	return lappend(properties, property);
-}
-
-/*
- * share_answers gives each partition its part of an answer of a broker.  A
- * broker fills it in the order of the request, which is always the same, so
- * partitions with a backlog would leave no room for those that come behind.  One
- * whose next record is larger gets more by itself.
- */
-static List *
-share_answers(List *properties, int partitions)
-{
-	int64		answer = (int64) Min(lh_kafka_read_ahead, LH_KAFKA_ANSWER_KB) * 1024;
-	int64		part;
-	bool		bounded = false;
-	ListCell   *cell;
-
-	foreach(cell, properties)
-	{
-		const LhKafkaProperty *property = lfirst(cell);
-
-		if (strcmp(property->name, "max.partition.fetch.bytes") == 0)
-			return properties;
-		if (strcmp(property->name, "fetch.max.bytes") == 0)
-		{
-			answer = strtoll(property->value, NULL, 10);
-			bounded = true;
-		}
-	}
-	part = answer / Max(partitions, 1);
-	part = Max(LEAST_PART, Min(part, MOST_PART));
-	properties = add_property(properties, "max.partition.fetch.bytes", psprintf(INT64_FORMAT, part));
-	if (!bounded && part * partitions > answer)
-		properties = add_property(properties, "fetch.max.bytes",
-								  psprintf(INT64_FORMAT, Min(part * partitions, MOST_ANSWER)));
-	return properties;
 }
 
 /*
@@ -481,52 +398,6 @@ caught_up(const LhKafkaIngest *ingest)
 }
 
 /*
- * check_connection turns silence or a lost connection into ingest->trouble.
- */
-static void
-check_connection(LhKafkaIngest *ingest, TimestampTz now)
-{
-	const LhError *trouble;
-	LhError		error;
-	long		age;
-	bool		silent = !ingest->continuous &&
-		TimestampDifferenceExceeds(ingest->heard, now, SILENCE_LIMIT_MS);
-
-	trouble = lh_kafka_trouble(ingest->kafka, &age);
-	if (trouble == NULL && ingest->continuous &&
-		TimestampDifferenceExceeds(ingest->heard, now, IDLE_LIMIT_MS))
-	{
-		if (lh_kafka_ping(ingest->kafka, IDLE_LIMIT_MS, &error))
-			ingest->heard = GetCurrentTimestamp();
-		else
-			ingest->trouble = error;
-		return;
-	}
-	if (trouble == NULL && !silent)
-		return;
-	if (trouble != NULL && trouble->sqlstate == ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION)
-		ingest->trouble = *trouble;
-	else if (silent || age > DOWN_LIMIT_MS)
-	{
-		/* an answer also ends what librdkafka last complained of */
-		if (!lh_kafka_ping(ingest->kafka, 1500, &error) &&
-			error.sqlstate == ERRCODE_SQLCLIENT_UNABLE_TO_ESTABLISH_SQLCONNECTION)
-			ingest->trouble = error;
-		else if (silent)
-		{
-			/* start afresh, without those for which that did not help */
-			for (int i = 0; i < ingest->count; i++)
-			{
-				if (ingest->slots[i].running)
-					lh_kafka_slot_count_stall(ingest, &ingest->slots[i]);
-			}
-			ingest->reading = false;
-			ingest->heard = GetCurrentTimestamp();
-		}
-	}
-}
-
-/*
  * ingest_wait waits for something to write; see ingest.h.  What cannot be of the
  * topics that were read so far is not to be written.
  */
@@ -581,7 +452,7 @@ collect(LhKafkaIngest *ingest, long timeout_ms)
 		if (!ingest->continuous && caught_up(ingest))
 			return ingest->message_count > 0;
 		lh_kafka_publish_positions(ingest, false);
-		check_connection(ingest, now);
+		lh_kafka_check_connection(ingest, now);
 		if (ingest->trouble.sqlstate != 0)
 			return true;
 		if (bounded && now >= deadline)

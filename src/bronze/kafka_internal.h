@@ -65,6 +65,12 @@ typedef struct LhKafkaIngest
 	MemoryContextCallback callback;
 } LhKafkaIngest;
 
+/* the properties of the source's connections, in the current context */
+extern List *lh_kafka_client_properties(const LhKafkaIngest *ingest);
+
+/* turns silence or a lost connection into ingest->trouble */
+extern void lh_kafka_check_connection(LhKafkaIngest *ingest, TimestampTz now);
+
 /*
  * lh_kafka_look learns partitions and ranges from the cluster and starts what
  * is not running.

@@ -370,6 +370,40 @@ ask_times(const LhKafkaBound *bound, LhKafka *kafka, const char *topic, LhKafkaP
 }
 
 /*
+ * check_present raises if the bound names a partition that the topic does not have.
+ */
+static void
+check_present(const LhKafkaBound *bound, const char *topic, const LhKafkaPosition *positions, int count)
+{
+	JsonbContainer *object = bound->times != NULL ? bound->times : bound->offsets;
+	JsonbValue *partitions = object == NULL ? NULL : find_member(object, topic);
+	JsonbIterator *iterator;
+	JsonbValue	item;
+	JsonbIteratorToken token;
+
+	if (partitions == NULL || partitions->type != jbvBinary)
+		return;
+	iterator = JsonbIteratorInit(partitions->val.binary.data);
+	while ((token = JsonbIteratorNext(&iterator, &item, true)) != WJB_DONE)
+	{
+		int			number;
+		int			p = 0;
+
+		if (token != WJB_KEY)
+			continue;
+		number = atoi(pnstrdup(item.val.string.val, item.val.string.len));
+		while (p < count && positions[p].partition != number)
+			p++;
+		if (p == count)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("topic \"%s\" has no partition %d", topic, number),
+					 errdetail("The source reads %d partitions of it.", count),
+					 errhint("Partitions that come later are read from their beginning; name only those that are there.")));
+	}
+}
+
+/*
  * lh_kafka_bound_resolve fills the positions; see the header.
  */
 void
@@ -379,6 +413,7 @@ lh_kafka_bound_resolve(const LhKafkaBound *bound, LhKafka *kafka, const char *to
 	LhKafkaQuestion *low = palloc(sizeof(LhKafkaQuestion) * Max(2 * count, 1));
 	LhKafkaQuestion *end = low + count;
 
+	check_present(bound, topic, positions, count);
 	for (int p = 0; p < count; p++)
 	{
 		low[p] = (LhKafkaQuestion) {topic, positions[p].partition, LH_KAFKA_BEGINNING};

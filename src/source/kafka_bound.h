@@ -61,7 +61,7 @@ extern bool lh_kafka_bound_moves(const LhKafkaBound *bound, const char *topic);
 
 /*
  * lh_kafka_bound_resolve fills the positions of a topic's partitions.  Raises
- * 08001, 42704, 22023 (an offset that the broker does not have, or a time behind
+ * 08001, 42704 (also for a partition that is not there), 22023 (an offset that the broker does not have, or a time behind
  * the last record where the bound is strict).
  */
 extern void lh_kafka_bound_resolve(const LhKafkaBound *bound, LhKafka *kafka, const char *topic,

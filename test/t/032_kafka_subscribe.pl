@@ -237,6 +237,8 @@ my $rolled_back = value_of(q{SELECT lakehouse.seek_source('skip', '{"skip": {"0"
 	BEGIN; SELECT rows > 0 FROM lakehouse.run_source('skip'); ROLLBACK;
 	SELECT count(*) FROM lakehouse.kafka_loss});
 is($rolled_back, "\nt\n1", 'the row commits and rolls back with the rows');
+refused(q{SELECT lakehouse.seek_source('skip', '{"skip": {"0": -2, "9": 1}}')},
+	qr/42704: topic "skip" has no partition 9\n.*reads 2 partitions/s, 'a position for a partition that is not there is refused');
 
 for my $policy (qw(stop waits))
 {
