@@ -411,7 +411,7 @@ BEGIN
 		PERFORM lakehouse.run_source('down');
 		BEGIN
 			PERFORM lakehouse.create_source('y', server => 'events', target => 'bronze.down', topics => '{odd}');
-		EXCEPTION WHEN insufficient_privilege THEN
+		EXCEPTION WHEN insufficient_privilege OR undefined_object THEN
 			NULL;
 		END;
 	END LOOP;
