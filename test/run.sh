@@ -102,11 +102,12 @@ regress_step() {
 	opts="--temp-instance=$home/$step --temp-config=$tree/test/regress.conf --port=$(lh_free_port)"
 	run_limited make -s installcheck PG_CONFIG="$pg_config" "${step^^}=$(tr '\n' ' ' <<<"$names")" "$none" \
 		EXTRA_REGRESS_OPTS="$opts" || status=$?
-	ran=$(sed -nE 's/^test ([^ ]+) +\.\.\. (ok|FAILED).*/\1/p' "$log")
+	# from PostgreSQL 16 on in the format of TAP
+	ran=$(sed -nE 's/^test ([^ ]+) +\.\.\. (ok|FAILED).*/\1/p; s/^(not )?ok [0-9]+ +[-+] +([^ ]+) .*/\2/p' "$log")
 	# shellcheck disable=SC2046
 	judge "$step" "$status" $(missing "$names" "$ran")
 	[ "$status" -eq 0 ] || find "$tree" -maxdepth 3 -name 'regression.diffs' -exec head -n 300 {} +
-	summaries+=("== $step" "$(sed -nE 's/^ +(All [0-9]+ tests? passed\.|[0-9]+ of [0-9]+ tests failed.*) *$/\1/p' "$log" | tail -n 1)")
+	summaries+=("== $step" "$(sed -nE 's/^[ #]+(All [0-9]+ tests? passed\.|[0-9]+ of [0-9]+ tests failed.*) *$/\1/p' "$log" | tail -n 1)")
 }
 
 # prove_step judges the output of prove for the step $1 over the files $2.
