@@ -15,7 +15,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-our @EXPORT = qw(seed lakehouse_node faults_path kill_server wait_restarted start_again wait_until try_psql poll_value
+our @EXPORT = qw(seed lakehouse_node faults_path kill_server kill_process wait_restarted start_again wait_until try_psql poll_value
   make_landing write_csv land check_files crash_at_random
   start_broker broker_command stop_broker produce_messages check_kafka librdkafka_crashes_on_topic_errors
   same_multiset check_loads worker_pid);
@@ -64,8 +64,14 @@ END
 	return $node;
 }
 
-# A psql that cannot connect may end before it was given its statement. That is
-# an answer like any other while a server is being killed, and no reason to die.
+# Two things that a test of crashes would forget now and then are done for every
+# psql of PostgreSQL::Test::Cluster, so also for safe_psql and all that is below:
+# - A process that a fault point kills is gone some time before the server has
+#   noticed; until then the server still answers. So a statement waits for the
+#   restart if the log tells of such a kill, and one that fails waits as well.
+# - A psql that cannot connect may end before it was given its statement. That
+#   is an answer like any other while a server is being killed, and no reason to
+#   die.
 {
 	no warnings 'redefine';    ## no critic (ProhibitNoWarnings)
 	my $psql = \&PostgreSQL::Test::Cluster::psql;
@@ -73,13 +79,48 @@ END
 		my @arguments = @_;
 		my $list = wantarray;
 		my @answer;
+		settle($arguments[0]);
 		if (!eval { @answer = $list ? $psql->(@arguments) : scalar($psql->(@arguments)); 1 })
 		{
 			die $@ unless $@ =~ /Broken pipe/;
 			@answer = $list ? (2, '', $@) : (2);
 		}
+		settle($arguments[0]) if ($answer[0] // 1) != 0;
 		return $list ? @answer : $answer[0];
 	};
+}
+
+# settle waits for the restart that a kill by a fault point makes necessary, if
+# there was one since it looked last.
+my %settled;    # log file => size up to which it was looked at
+our $settling;
+
+sub settle
+{
+	my ($node) = @_;
+	my $log = $node->logfile;
+	my $from = $settled{$log} // 0;
+	return if $settling || (-s $log // 0) <= $from || !$node->{_pid} || !kill(0, $node->{_pid});
+	local $settling = 1;
+	my $new = slurp_file($log, $from) =~ s/[^\n]*\z//r;
+	$settled{$log} = $from + length($new);
+	return unless $new =~ /.* reached: kill\n/s;
+	my $end = $+[0];
+	# a server that was started since has nothing to notice
+	return if substr($new, $end) =~ /database system is ready to accept connections|received \w+ shutdown request/;
+	wait_restarted($node, $from + $end);
+	return;
+}
+
+# kill_process kills a process of the server as a crash would, and waits until
+# the server has noticed and has started anew; false if it was gone already.
+sub kill_process
+{
+	my ($node, $pid) = @_;
+	my $seen = -s $node->logfile;
+	return 0 unless $pid && kill('KILL', $pid);
+	wait_restarted($node, $seen);
+	return 1;
 }
 
 # wait_until calls the function until it gives true; false after the limit.

@@ -220,9 +220,7 @@ cmp_ok(seen('told', 'listings'), '>', $listings, 'because everything was listed'
 $pid = sql("SELECT pid FROM lakehouse.worker_status WHERE object = 'told' AND kind = 'source'");
 kill('STOP', $pid) or die $!;
 bring('told/d/crash.csv', "-7\n");
-my $log = -s $node->logfile;
-kill('KILL', $pid) or die $!;
-wait_restarted($node, $log);
+kill_process($node, $pid) or die $!;
 ok(poll_value($node, 'SELECT count(*) FROM bronze.told WHERE id = -7', '1', 90), 'what a crashed worker was told of is found by the next one');
 # one came again under another path
 is(sql('SELECT count(*) - count(DISTINCT id) FROM bronze.told WHERE id <> -4'), '0', 'and nothing is loaded twice');

@@ -250,10 +250,6 @@ sub torn
 		wait_until(sub { !kill(0, $postmaster) }, 30) or BAIL_OUT('the server survives killall');
 		start_again($node);
 	}
-	elsif ($action eq 'kill')
-	{
-		wait_restarted($node, $seen);
-	}
 	my $target = $mode eq 'far' ? $far : $done;
 	my @copies = grep { slurp_file($_) eq $content } grep { -f $_ } "$landing/in/$name", glob("$landing/in/.lakehouse*"), "$target/in/$name";
 	ok(@copies >= 1 || $mode eq 'delete', "$what: the file is somewhere, whole");
@@ -283,9 +279,7 @@ for my $mode (qw(move delete))
 	sql("SELECT lakehouse.alter_source('s', options => '$option{$mode}')");
 	my $name = bring();
 	sql("SELECT lakehouse.run_source('s')");
-	my $seen = -s $node->logfile;
 	call('s', "LOAD 'lakehouse'; SET lakehouse.fault = 'archive-taken:kill:1';");
-	wait_restarted($node, $seen);
 	is(scalar(split(/ /, hidden())), 1, "$mode: a crash leaves a hidden name");
 	spew("$landing/in/$name", "900$number,new\n");
 	call('s');
@@ -301,9 +295,7 @@ for my $mode (qw(move delete))
 		  . " options => '{\"clean_source\": \"delete\", \"clean_source_retention\": \"0s\", \"ignore\": []}')");
 	spew("$landing/all/.dot", "7001,h\n");
 	sql("SELECT lakehouse.run_source('all')");
-	my $seen = -s $node->logfile;
 	call('all', "LOAD 'lakehouse'; SET lakehouse.fault = 'archive-taken:kill:1';");
-	wait_restarted($node, $seen);
 	is(scalar(my @names = glob("$landing/all/.lakehouse*")), 1, 'a file has its hidden name');
 	sql("SELECT lakehouse.run_source('all')");
 	is(sql('SELECT count(*) FROM bronze.t WHERE id = 7001'), '1', 'under which it is not loaded again');
@@ -315,9 +307,7 @@ for my $mode (qw(move delete))
 {
 	my $name = bring();
 	sql("SELECT lakehouse.run_source('s')");
-	my $seen = -s $node->logfile;
 	call('s', "LOAD 'lakehouse'; SET lakehouse.fault = 'archive-taken:kill:1';");
-	wait_restarted($node, $seen);
 	link(hidden(), "$landing/in/$name") or die $!;
 	call('s');
 	ok(!-e "$landing/in/$name" && hidden() eq '', 'a file that had both names for a moment loses both');
@@ -329,9 +319,7 @@ for my $mode (qw(move delete))
 	sql(qq(SELECT lakehouse.create_source('short', 'landing', 'bronze.t', path => 'short/h*.csv', options => '{"clean_source": "move", "clean_source_retention": "0s", "clean_source_move_target": "$base/brief"}')));
 	spew("$landing/short/h.csv", "7000,h\n");
 	sql("SELECT lakehouse.run_source('short')");
-	my $seen = -s $node->logfile;
 	call('short', "LOAD 'lakehouse'; SET lakehouse.fault = 'archive-taken:kill:1';");
-	wait_restarted($node, $seen);
 	ok(!-e "$landing/short/h.csv", 'a file has its hidden name');
 	remove_tree("$base/brief");
 	sql("SELECT lakehouse.drop_source('short')");
@@ -573,10 +561,7 @@ for my $round (1 .. 100)
 	}
 	else
 	{
-		my $seen = -s $node->logfile;
-		next unless kill('KILL', $victim);
-		wait_restarted($node, $seen);
-		$kills++;
+		$kills++ if kill_process($node, $victim);
 	}
 }
 cmp_ok($kills, '>=', 5, 'kills hit clean-ups');

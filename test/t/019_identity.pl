@@ -170,10 +170,8 @@ for my $fault (map { ("$_:error", "$_:kill") } 'content-claimed', 'content-dupli
 	make_source($name, '');
 	spew("$name/$_", "1\n2\n") for 'a', 'b';
 	spew("$name/c", "3\n");
-	my $seen = -s $node->logfile;
 	($status, $out, $err) = $node->psql('postgres', "SET lakehouse.fault = '$fault'; SELECT lakehouse.run_source('$name')");
 	isnt($status, 0, "$fault: the run is torn");
-	wait_restarted($node, $seen) if $fault =~ /kill/;
 	my $torn = ids($name);
 	like($torn, qr/^(1 2 3|)$/, "$fault: all or nothing");
 	is(run($name), '1 2 3', "$fault: then each is there once");
@@ -192,9 +190,7 @@ for my $file (sort { rand() <=> 0.5 } @files)
 	close($new);
 	rename("$landing.tmp/new", "$landing/$name") or die $!;
 	next if rand() > 0.01;
-	my $log = -s $node->logfile;
-	my $pid = worker_pid($node, 'w');
-	wait_restarted($node, $log) if $pid && kill('KILL', $pid);
+	kill_process($node, worker_pid($node, 'w'));
 }
 ok(poll_value($node, "SELECT count(*) FILTER (WHERE state = 'loaded'), count(*) FILTER (WHERE state = 'duplicate') FROM lakehouse.file_status WHERE source = 'w'",
 		"$contents|" . $contents * ($copies - 1), 120), 'of the copies one is loaded each');

@@ -91,7 +91,6 @@ for my $point (@points)
 			wait_until(sub { !kill(0, $postmaster) }, 30) or BAIL_OUT('the server survives killall');
 			start_again($node);
 		}
-		wait_until(sub { my ($status) = try_psql($node, 'SELECT 1'); $status == 0 }, 60);
 		feed();
 		if (!quiet())
 		{

@@ -140,9 +140,7 @@ poll('postgres', "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'la
 	'1', 'so does the launcher');
 for my $kind ('source', 'scheduler')
 {
-	kill('KILL', pid_of('postgres', $kind));
-	wait_until(sub { my ($status) = $node->psql('postgres', 'SELECT 1'); $status != 0 }, 5);
-	poll('postgres', 'SELECT 1', '1', "the server is back after kill -9 of the $kind");
+	ok(kill_process($node, pid_of('postgres', $kind)), "the server is back after kill -9 of the $kind");
 	put('moved', $kind eq 'source' ? 8 : 9);
 	poll('postgres', $bronze, '1,2,3,3,4,5,6,7,8' . ($kind eq 'source' ? '' : ',9'),
 		'everything goes on by itself');

@@ -115,8 +115,7 @@ END
 	$run = enqueue('crash');
 	my $pid = '';
 	wait_until(sub { $pid = $node->safe_psql('postgres', $worker); $pid ne '' }, 20);
-	kill($signal, $pid);
-	wait_until(sub { my ($status) = $node->psql('postgres', 'SELECT 1'); $status != 0 }, 3) if $signal eq 'KILL';
+	$signal eq 'KILL' ? kill_process($node, $pid) : kill($signal, $pid);
 	finish($run, 'succeeded', "a task whose worker gets SIG$signal is tried again");
 	is(attempts($run), 'after/0:succeeded crash/0:crashed crash/1:succeeded', 'its first attempt crashed');
 	is($node->safe_psql('postgres', "SELECT string_agg(entry, ' ' ORDER BY n) FROM log"), 'done after', 'and was done once');

@@ -107,9 +107,7 @@ for my $round (1 .. 2)
 }
 $kafka->ask(do => 'partitions', topic => 'work', count => 9);
 $kafka->ask(do => 'traffic', topic => 'work', partitions => 9, seed => $seed + 1, pause => 3, job => 'wider');
-my $seen = -s $node->logfile;
-kill('KILL', worker_pid($node, 'work'));
-wait_restarted($node, $seen);
+kill_process($node, worker_pid($node, 'work'));
 ok(workers_are('work', 3), 'three again after one was killed');
 ok(wait_until(sub { division() =~ /^[012]{9}$/ }), 'partitions that were added are given to them, too');
 $kafka->ask(do => 'stop', job => $_) for qw(traffic wider);

@@ -99,14 +99,12 @@ my @taken;
 wait_until(sub { @taken = grep { stored($_) > $before{$_} } @late }, 60) or BAIL_OUT('nothing is on its way');
 is(@taken, 1, 'the leader has the first request and looks at no other');
 send_late(3);
-my $seen = -s $node->logfile;
 # what it has got already is not sent again for now
 $node->safe_psql('postgres', "INSERT INTO lakehouse.outbox_state (server, owner, topic, retry_at) VALUES ('cluster', 10, '$taken[0]', now() + interval '1 hour')"
 	  . " ON CONFLICT (server, owner, topic) DO UPDATE SET retry_at = excluded.retry_at");
 my $doomed = 0;
 wait_until(sub { $doomed = sender() }, 60) or BAIL_OUT('there is no sender');
-kill('KILL', $doomed);
-wait_restarted($node, $seen);
+kill_process($node, $doomed);
 wait_until(sub { grep { $_ ne $taken[0] && stored($_) > $before{$_} } @late }, 120)
   or diag('the next sender sends nothing: ' . $node->safe_psql('postgres', 'SELECT * FROM lakehouse.outbox_state'));
 $kafka->continue_node($follower);
@@ -127,15 +125,9 @@ for my $round (1 .. $kills)
 	my $run = feed();
 	wait_until(sub { sender() }, 20) if $victim eq 'sender';
 	usleep(int(rand(600_000)));
-	my $seen = -s $node->logfile;
 	if ($victim eq 'sender')
 	{
-		my $pid = sender();
-		if ($pid && kill('KILL', $pid))
-		{
-			$hit{sender}++;
-			wait_restarted($node, $seen);
-		}
+		$hit{sender}++ if kill_process($node, sender());
 	}
 	elsif ($victim eq 'server')
 	{
