@@ -1,6 +1,6 @@
 /*
  * kafka_client_ask.c
- *	  Questions to the Kafka cluster: which topics, partitions and offsets it has.
+ *	  Questions to the Kafka cluster: which topics and partitions it has.
  *
  * Invariant: every question ends in bounded time with an answer or a reason, and
  * a cancel is noticed within SLICE_LIMIT_MS.
@@ -17,11 +17,11 @@
 #define SLICE_LIMIT_MS 500
 
 /*
- * remaining_slice returns how long the next wait in librdkafka may take: slices
- * grow, because an answer that comes after its slice is lost.
+ * lh_kafka_slice returns how long the next wait in librdkafka may take, 0 when the
+ * time is over: slices grow, because an answer that comes after its slice is lost.
  */
-static int
-remaining_slice(TimestampTz deadline, int *slice)
+int
+lh_kafka_slice(TimestampTz deadline, int *slice)
 {
 	long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 
@@ -41,7 +41,7 @@ ask_metadata(LhKafka *kafka, bool all, rd_kafka_topic_t *topic, TimestampTz dead
 	int			slice = 50;
 	int			wait;
 
-	while ((wait = remaining_slice(deadline, &slice)) > 0)
+	while ((wait = lh_kafka_slice(deadline, &slice)) > 0)
 	{
 		const struct rd_kafka_metadata *metadata;
 		rd_kafka_resp_err_t err = rd_kafka_metadata(kafka->rk, all, topic, &metadata, wait);
@@ -145,75 +145,16 @@ lh_kafka_ping(LhKafka *kafka, int timeout_ms, LhError *error)
 }
 
 /*
- * ask_offsets asks once and returns how many questions were answered; *worst
- * is the error of one that was not.
- */
-static int
-ask_offsets(LhKafka *kafka, LhKafkaQuestion *questions, int count, int wait,
-			rd_kafka_resp_err_t *worst)
-{
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(count);
-	rd_kafka_resp_err_t err;
-	int			answered = 0;
-
-	for (int i = 0; i < count; i++)
-	{
-		if (questions[i].unanswered)
-			rd_kafka_topic_partition_list_add(list, questions[i].topic,
-											  questions[i].partition)->offset = questions[i].offset;
-	}
-	err = rd_kafka_offsets_for_times(kafka->rk, list, wait);
-	rd_kafka_poll(kafka->rk, 0);
-	for (int i = 0, l = 0; i < count; i++)
-	{
-		rd_kafka_topic_partition_t *answer;
-
-		if (!questions[i].unanswered)
-			continue;
-		answer = &list->elems[l++];
-		/* the list's own error means that some were not reached in time */
-		if (answer->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-			*worst = answer->err;
-		else if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
-		{
-			questions[i].offset = answer->offset;
-			questions[i].unanswered = false;
-			answered++;
-		}
-	}
-	rd_kafka_topic_partition_list_destroy(list);
-	return answered;
-}
-
-/*
- * lh_kafka_offsets asks for many offsets at once; see the header.
+ * lh_kafka_learn_leaders asks anew who leads the partitions of the topics that the
+ * client knows; false if no broker answers in time.
  */
 bool
-lh_kafka_offsets(LhKafka *kafka, LhKafkaQuestion *questions, int count,
-				 int timeout_ms, LhError *error)
+lh_kafka_learn_leaders(LhKafka *kafka, TimestampTz deadline)
 {
-	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
-	rd_kafka_resp_err_t worst = RD_KAFKA_RESP_ERR_NO_ERROR;
-	int			answered = 0;
-	int			slice = 100;
-	int			wait;
+	LhError		error;
+	const struct rd_kafka_metadata *metadata = ask_metadata(kafka, false, NULL, deadline, &error);
 
-	error->sqlstate = 0;
-	for (int i = 0; i < count; i++)
-		questions[i].unanswered = true;
-	while (answered < count && !kafka->refused && (wait = remaining_slice(deadline, &slice)) > 0)
-	{
-		answered += ask_offsets(kafka, questions, count, wait, &worst);
-		if (answered < count)
-			pg_usleep(20000L);
-	}
-	if (answered > 0)
-		lh_kafka_heard(kafka);
-	if (answered == count)
-		return true;
-	if (worst != RD_KAFKA_RESP_ERR_NO_ERROR)
-		lh_kafka_topic_error(worst, error);
-	else
-		lh_kafka_connection_error(kafka, error);
-	return answered > 0;
+	if (metadata != NULL)
+		rd_kafka_metadata_destroy(metadata);
+	return metadata != NULL;
 }

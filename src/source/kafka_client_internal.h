@@ -81,6 +81,12 @@ extern void lh_kafka_topic_error(rd_kafka_resp_err_t err, LhError *error);
 extern void lh_kafka_on_publish(rd_kafka_t *rk, rd_kafka_resp_err_t err,
 								rd_kafka_topic_partition_list_t *positions, void *opaque);
 
+/* how long the next wait in librdkafka may take, 0 = no longer; looks for interrupts */
+extern int	lh_kafka_slice(TimestampTz deadline, int *slice);
+
+/* asks who leads the partitions of the topics that the client knows */
+extern bool lh_kafka_learn_leaders(LhKafka *kafka, TimestampTz deadline);
+
 /* a broker answered: what was known to be wrong is over */
 extern void lh_kafka_heard(LhKafka *kafka);
 

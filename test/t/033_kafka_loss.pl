@@ -112,6 +112,9 @@ value_of(q{SELECT lakehouse.seek_source('stop', '{"old": {"0": -2}}')});
 is(run('stop'), '5', 'a person lets it go on');
 
 # ------------------------------------------------- deleted, and created again
+# from 2.3 on librdkafka tells the ids of topics, which say it at once
+my $told = system('pkg-config', '--atleast-version=2.3.0', 'rdkafka') == 0;
+my $other_id = qr/partition 0 of topic "gone" cannot be read on: the topic was created again, its id is \S{22} and was \S{22};/;
 $kafka->create('gone', 1, @kept);
 $kafka->produce(records('gone', 0 .. 9));
 for my $policy (qw(stop skip wait))
@@ -128,18 +131,20 @@ like(state_of('gone_stop'), qr/^gone0 stopped 10 42704/, 'and shown');
 $kafka->create('gone', 1, @kept);
 $kafka->produce(records('gone', 10 .. 12));
 run("gone_$_") for qw(stop wait skip);
-like(state_of('gone_stop'), qr/^gone0 stopped 10 55000 partition 0 of topic "gone" ends at offset 3, before offset 10/, 'stop: created again and shorter');
+my $shorter = $told ? $other_id : qr/partition 0 of topic "gone" ends at offset 3, before offset 10/;
+like(state_of('gone_stop'), qr/^gone0 stopped 10 55000 $shorter/, 'stop: created again and shorter');
 like(state_of('gone_wait'), qr/^gone0 waiting 10 55000/, 'wait: the same');
 is(value_of(q{SELECT string_agg(value, ',' ORDER BY value) FROM bronze.gone_skip WHERE value > 'gone 10' AND topic = 'gone'}), 'gone 11,gone 12,gone 2,gone 3,gone 4,gone 5,gone 6,gone 7,gone 8,gone 9',
 	'skip: the new topic is read from its beginning');
 is(value_of(q{SELECT count(*) FROM bronze.gone_skip WHERE topic = 'gone'}), '13', 'all of it, once');
-is(value_of(q{SELECT first_offset, next_offset, resumed_offset, reason FROM lakehouse.kafka_loss_status WHERE source = 'gone_skip'}), '3|10|0|shortened',
-	'and the end that was missed is written down');
+is(value_of(q{SELECT first_offset, next_offset, resumed_offset, reason FROM lakehouse.kafka_loss_status WHERE source = 'gone_skip'}), $told ? '0|0|0|recreated' : '3|10|0|shortened',
+	'and what befell it is written down');
 # it grows past the old position: what was stopped stays stopped
 $kafka->produce(records('gone', 13 .. 30));
 is(run('gone_stop'), '0', 'stop: not even when it has grown past the position');
 is(run('gone_wait'), '0', 'wait: nor, for its last record is another one');
-like(state_of('gone_wait'), qr/^gone0 waiting 10 55000 record 9 of partition 0 of topic "gone" is not the one that was loaded/, 'which is told');
+my $another = $told ? $other_id : qr/record 9 of partition 0 of topic "gone" is not the one that was loaded/;
+like(state_of('gone_wait'), qr/^gone0 waiting 10 55000 $another/, 'which is told');
 value_of(q{SELECT lakehouse.alter_source('gone_wait', options => '{"on_data_loss": "skip"}')});
 is(run('gone_wait'), '21', 'with skip it is read from its beginning');
 is(value_of(q{SELECT first_offset, next_offset, resumed_offset, reason FROM lakehouse.kafka_loss_status WHERE source = 'gone_wait'}), '0|0|0|recreated',
