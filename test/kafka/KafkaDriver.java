@@ -147,12 +147,20 @@ public class KafkaDriver {
 		return admin.describeTopics(List.of(name)).allTopicNames().get().get(name);
 	}
 
+	/*
+	 * waitForLeaders waits until the leaders of all partitions are known, and serve
+	 * them: one that is asked for its offsets refuses until it has made the log.
+	 * Before that a producer that has several batches on their way may have the
+	 * first refused and the second taken, which nobody mends: the second is the
+	 * first that the log knows of, and the first is out of order from then on.
+	 */
 	private void waitForLeaders(String name, int partitions) throws Exception {
 		poll("leaders of " + name, () -> {
 			TopicDescription topic = topic(name);
 			return topic.partitions().size() == partitions
 					&& topic.partitions().stream().allMatch(p -> p.leader() != null && !p.leader().isEmpty());
 		});
+		offsets(name, partitions, OffsetSpec.latest(), IsolationLevel.READ_UNCOMMITTED, json.createObjectNode());
 	}
 
 	/* create: "topic", "partitions" (1), "replicas" (1) or "assign" {"0": [nodes]}, "config" */

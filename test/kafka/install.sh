@@ -23,18 +23,19 @@ resolve() {
 	rm -rf "$dir/new" "${dir:?}/$1"
 	if ! (cd "$cache" && timeout 900 mvn -B -q -ntp -f "$here/pom.xml" "-Dmaven.repo.local=$cache/maven" "-Dkafka.version=$2" \
 		dependency:copy-dependencies -DincludeScope=runtime "-DoutputDirectory=$dir/new") >"$dir/maven.log" 2>&1 </dev/null; then
-		tail -n 5 "$dir/maven.log" >&2
+		tail -n 5 "$dir/maven.log" | sed 's/\x1b\[[0-9;]*m//g' >&2
 		lacks "Maven could not fetch Apache Kafka $2 (is Maven Central reachable?)"
 	fi
 	mv "$dir/new" "$dir/$1"
 }
 
-# compile makes the driver anew.
+# compile makes the driver anew; another run may use the old one meanwhile.
 compile() {
-	rm -rf "$dir/classes"
+	rm -rf "$dir/classes.new"
 	java -XX:TieredStopAtLevel=1 -cp "$dir/lib/*" org.eclipse.jdt.internal.compiler.batch.Main \
 		-17 -nowarn -cp "$(printf '%s:' "$dir"/lib/*.jar)" -d "$dir/classes.new" "$here"/*.java >&2 ||
 		lacks "the driver does not compile"
+	rm -rf "$dir/classes"
 	mv "$dir/classes.new" "$dir/classes"
 	cat "$here"/*.java >"$dir/classes/source"
 }
