@@ -48,7 +48,9 @@ typedef struct Column
 	Part		part;
 	Oid			type;			/* base type of a domain */
 	bool		plain;			/* no domain: our own forms will do */
-	LhConverter converter;		/* for text forms */
+	LhConverter converter;		/* for text forms, and for what a domain checks */
+	void	   *domain;			/* of bytes: the state of domain_check, */
+	MemoryContext context;		/* and where that lives */
 	const char *name;
 } Column;
 
@@ -61,6 +63,7 @@ struct LhKafkaReader
 	LhDecoder  *decoder;
 	int			decoded_count;
 	int		   *decoded;		/* columns that the decoder may fill, from 0 */
+	LhConverter *decoded_null;	/* of each: what makes its NULL */
 	const LhKafkaMessage *messages;
 	const LhKafkaPlace *places;
 	StringInfoData text;		/* headers as JSON text */
@@ -233,10 +236,16 @@ open_decoder(LhKafkaReader *reader, TupleDesc tupdesc, const bool *left, Jsonb *
 			 LhFieldSink *sink)
 {
 	reader->decoded = palloc(sizeof(int) * Max(tupdesc->natts, 1));
+	reader->decoded_null = palloc(sizeof(LhConverter) * Max(tupdesc->natts, 1));
 	for (int i = 0; i < tupdesc->natts; i++)
 	{
-		if (left[i])
-			reader->decoded[reader->decoded_count++] = i;
+		LhConverter *converter = &reader->decoded_null[reader->decoded_count];
+
+		if (!left[i])
+			continue;
+		lh_converter_init(converter, TupleDescAttr(tupdesc, i), CurrentMemoryContext);
+		reader->may_raise |= converter->is_domain;
+		reader->decoded[reader->decoded_count++] = i;
 	}
 	if (reader->decoded_count == 0 && (sink == NULL || !sink->rescue))
 		ereport(ERROR,
@@ -306,6 +315,7 @@ add_column(LhKafkaReader *reader, TupleDesc tupdesc, int index, Part part)
 	column->index = index;
 	column->part = part;
 	column->name = pstrdup(NameStr(attribute->attname));
+	column->context = CurrentMemoryContext;
 	as_text = part == PART_KEY || part == PART_VALUE || part == PART_TOPIC || part == PART_HEADERS;
 	/* numbers and times are stored without the checks of a domain */
 	column->type = as_text ? getBaseType(attribute->atttypid) : attribute->atttypid;
@@ -393,12 +403,14 @@ fill_bytes(Column *column, const char *data, Size length, Datum *value, bool *is
 	*isnull = data == NULL;
 	if (data == NULL)
 	{
-		*value = (Datum) 0;
+		lh_convert_null(&column->converter, value, isnull);
 		return true;
 	}
-	if (column->type == BYTEAOID && column->plain)
+	if (column->type == BYTEAOID)
 	{
 		*value = make_varlena(data, length);
+		if (column->converter.is_domain)
+			domain_check(*value, false, column->converter.type, &column->domain, column->context);
 		return true;
 	}
 	return fill_text(column, data, length, value, error);
@@ -451,9 +463,11 @@ fill_headers(LhKafkaReader *reader, Column *column, const LhKafkaMessage *messag
 			 Datum *value, bool *isnull, LhError *error)
 {
 	*isnull = lh_kafka_headers(message) == 0;
-	*value = (Datum) 0;
 	if (*isnull)
+	{
+		lh_convert_null(&column->converter, value, isnull);
 		return true;
+	}
 	resetStringInfo(&reader->text);
 	if (!lh_kafka_headers_write(message, &reader->text, error))
 		return false;
@@ -472,10 +486,7 @@ fill_decoded(LhKafkaReader *reader, const LhKafkaMessage *message, Datum *values
 		return reader->routine->fill(reader->decoder, message->value, message->value_length,
 									 values, nulls, error, column);
 	for (int i = 0; i < reader->decoded_count; i++)
-	{
-		values[reader->decoded[i]] = (Datum) 0;
-		nulls[reader->decoded[i]] = true;
-	}
+		lh_convert_null(&reader->decoded_null[i], &values[reader->decoded[i]], &nulls[reader->decoded[i]]);
 	return true;
 }
 

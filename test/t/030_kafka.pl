@@ -11,7 +11,7 @@ use Time::HiRes qw(time);
 
 my $seed = seed();
 my $node = lakehouse_node('kafka');
-my $broker = start_broker('a:2,b:3,js:1,two:2,random:4,retention:2,range:2,again:1,start:1,down:1,big:1,times:1,odd:1,live:2,huge:2');
+my $broker = start_broker('a:2,b:3,js:1,two:2,random:4,retention:2,range:2,again:1,start:1,down:1,big:1,times:1,odd:1,live:2,huge:2,dom:1');
 
 $node->safe_psql('postgres', <<"END");
 CREATE SERVER events FOREIGN DATA WRAPPER lakehouse_kafka OPTIONS ("bootstrap.servers" '$broker->{servers}');
@@ -108,6 +108,24 @@ make_source('bytes', 'js', 'key bytea, value bytea');
 is(run('bytes'), '7|0', 'bytea takes every message');
 is(value_of(q{SELECT string_agg(encode(value, 'hex'), ' ' ORDER BY key) FROM bronze.bytes WHERE key IN ('3', '4')}),
 	'22ff22 220022', 'bytea keeps every byte');
+
+# domains: bytes stay bytes, and what a domain forbids is a reject
+$node->safe_psql('postgres', 'CREATE DOMAIN payload AS bytea CHECK (length(value) < 8); CREATE DOMAIN given AS text NOT NULL;'
+	  . ' CREATE DOMAIN counted AS integer CHECK (value IS NOT NULL)');
+produce(
+	q({"topic": "dom", "key": "1", "value": "\\\\x4142", "headers": [{"key": "h", "value": "1"}]}),
+	q({"topic": "dom", "key": "2", "value": "a\\\\", "headers": [{"key": "h", "value": "2"}]}),
+	q({"topic": "dom", "key": "3", "value": "{\\"n\\": 3}"}),
+	q({"topic": "dom", "key": null, "value": null}));
+make_source('payload', 'dom', 'value payload');
+is(run('payload'), '3|1', 'a domain of bytes');
+same_multiset($node, 'SELECT convert_from(value, $$UTF8$$) FROM bronze.payload', q{VALUES ('\x4142'), ('a\'), (NULL)}, 'takes the bytes as they are');
+make_source('given', 'dom', 'key given, headers given, value text');
+is(run('given'), '2|2', 'a domain that is not null refuses messages without a key or headers');
+make_source('counted', 'dom', 'key text, n counted', '{"value_format": "json"}');
+is(run('counted'), '1|3', 'and a member of a tombstone');
+is(value_of(q{SELECT string_agg("offset" || ' ' || sqlstate, ', ' ORDER BY source, "offset") FROM lakehouse.reject_status WHERE topic = 'dom'}),
+	'0 22P02, 1 22P02, 3 23514, 2 23502, 3 23502, 2 23514', 'with the reason');
 
 # timestamps
 produce(
@@ -380,6 +398,22 @@ broker_command($broker, 'up');
 produce('{"topic": "live", "partition": 0, "value": "4"}');
 ok(poll_value($node, 'SELECT count(*) FROM bronze.live', '6', 60), 'the worker goes on when the broker is back');
 ok(poll_value($node, $state, 'well'), 'and the state says so');
+
+# a right that is taken back ends what a worker began with it
+value_of(<<'END');
+CREATE ROLE reader LOGIN;
+GRANT USAGE ON FOREIGN SERVER events TO reader;
+GRANT USAGE ON SCHEMA bronze TO reader;
+ALTER TABLE bronze.live OWNER TO reader;
+SELECT lakehouse.alter_source('live', owner => 'reader');
+END
+produce('{"topic": "live", "partition": 0, "value": "5"}');
+ok(poll_value($node, 'SELECT count(*) FROM bronze.live', '7'), 'a worker reads in the name of another owner');
+value_of('REVOKE USAGE ON FOREIGN SERVER events FROM reader');
+ok(poll_value($node, $state, '42501'), 'and ends when that one may not use the server any more');
+produce('{"topic": "live", "partition": 0, "value": "6"}');
+value_of('GRANT USAGE ON FOREIGN SERVER events TO reader');
+ok(poll_value($node, q{SELECT string_agg(value, ',' ORDER BY value) FROM bronze.live}, '1,1,2,2,3,4,5,6', 60), 'until that is permitted again');
 value_of(q{SELECT lakehouse.alter_source('live', trigger => 'available_now')});
 
 # a session: its threads while it waits for a broker, and none afterwards
