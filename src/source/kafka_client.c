@@ -190,8 +190,7 @@ start_client(LhKafka *kafka, rd_kafka_conf_t *conf, rd_kafka_type_t type, Memory
 		copy_text(text, sizeof(text), message);
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("could not create a Kafka client"),
-				 errdetail("librdkafka: %s.", text),
+				 errmsg("could not create a Kafka client: %s", text),
 				 errhint("Check the options of the server and of the user mapping.")));
 	}
 	rd_kafka_set_log_queue(kafka->rk, NULL);

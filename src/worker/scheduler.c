@@ -494,40 +494,43 @@ has_source_worker(const LhSchedulerPass *pass, const LhWorkerConfig *config, int
 	return false;
 }
 
+/* What a worker took from the catalog when it connected, and keeps. */
+#define CONNECTION \
+	"(SELECT pg_catalog.hashtextextended(pg_catalog.concat_ws(' ', v.oid, v.xmin," \
+	" pg_catalog.has_server_privilege(s.owner::pg_catalog.oid, v.oid, 'USAGE')," \
+	" (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', m.oid, m.xmin), ' ' ORDER BY m.oid)" \
+	"   FROM pg_catalog.pg_user_mapping m WHERE m.umserver OPERATOR(pg_catalog.=) v.oid" \
+	"    AND m.umuser OPERATOR(pg_catalog.=) ANY (ARRAY[0::pg_catalog.oid, s.owner::pg_catalog.oid]))), 0)" \
+	" FROM pg_catalog.pg_foreign_server v WHERE v.srvname OPERATOR(pg_catalog.=) s.server)"
+
 /*
- * serve_sources starts the workers of each continuous source that may run, and
- * asks those to leave whose source was altered, paused or dropped.  Every
- * source gets its first worker before any gets a second one; the others of a
- * source follow when the first has shown that it works.  Two places are
- * kept for flows and tasks, or sources could keep them out for ever.
+ * read_wanted returns the first worker of each continuous source that may run,
+ * in the current context, and which of them are not in back-off.
  */
-static void
-serve_sources(LhSchedulerPass *pass)
+static LhWorkerConfig *
+read_wanted(bool **due, int *count)
 {
 	static const Oid types[] = {TEXTOID};
 	MemoryContext context = CurrentMemoryContext;
 	Datum		value;
 	LhCatalog	catalog;
 	LhWorkerConfig *wanted;
-	bool	   *due;
-	int			count;
-	int			most = 1;
 
 	lh_worker_begin("sources");
 	value = CStringGetTextDatum(lh_catalog_home());
 	lh_catalog_begin(&catalog);
-	count = (int) lh_catalog_run("SELECT s.source_id, s.owner, s.name, s.xmin::pg_catalog.text::pg_catalog.int8,"
-								 " t.retry_at IS NULL OR t.retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp(),"
-								 " (s.options OPERATOR(pg_catalog.->>) 'workers')::pg_catalog.int4,"
-								 " s.kind OPERATOR(pg_catalog.=) 'kafka'"
-								 " FROM lakehouse.source s LEFT JOIN lakehouse.source_state t"
-								 " ON t.source_id OPERATOR(pg_catalog.=) s.source_id"
-								 " WHERE s.trigger OPERATOR(pg_catalog.=) 'continuous'"
-								 " AND s.paused IS NULL AND s.home OPERATOR(pg_catalog.=) $1"
-								 " ORDER BY s.source_id", 1, types, &value, NULL);
-	wanted = MemoryContextAllocZero(context, sizeof(LhWorkerConfig) * Max(count, 1));
-	due = MemoryContextAllocZero(context, sizeof(bool) * Max(count, 1));
-	for (int i = 0; i < count; i++)
+	*count = (int) lh_catalog_run("SELECT s.source_id, s.owner, s.name, s.xmin::pg_catalog.text::pg_catalog.int8,"
+								  " t.retry_at IS NULL OR t.retry_at OPERATOR(pg_catalog.<=) pg_catalog.clock_timestamp(),"
+								  " (s.options OPERATOR(pg_catalog.->>) 'workers')::pg_catalog.int4,"
+								  " s.kind OPERATOR(pg_catalog.=) 'kafka', " CONNECTION
+								  " FROM lakehouse.source s LEFT JOIN lakehouse.source_state t"
+								  " ON t.source_id OPERATOR(pg_catalog.=) s.source_id"
+								  " WHERE s.trigger OPERATOR(pg_catalog.=) 'continuous'"
+								  " AND s.paused IS NULL AND s.home OPERATOR(pg_catalog.=) $1"
+								  " ORDER BY s.source_id", 1, types, &value, NULL);
+	wanted = MemoryContextAllocZero(context, sizeof(LhWorkerConfig) * Max(*count, 1));
+	*due = MemoryContextAllocZero(context, sizeof(bool) * Max(*count, 1));
+	for (int i = 0; i < *count; i++)
 	{
 		bool		isnull;
 
@@ -537,14 +540,34 @@ serve_sources(LhSchedulerPass *pass)
 		wanted[i].role = lh_catalog_oid(i, 2);
 		strlcpy(wanted[i].name, lh_catalog_text(i, 3, CurrentMemoryContext), sizeof(wanted[i].name));
 		wanted[i].version = lh_catalog_int64(i, 4, 0);
-		due[i] = DatumGetBool(lh_catalog_value(i, 5, &isnull));
+		(*due)[i] = DatumGetBool(lh_catalog_value(i, 5, &isnull));
 		wanted[i].workers = (int) lh_catalog_int64(i, 6, 1);
 		wanted[i].partitions = DatumGetBool(lh_catalog_value(i, 7, &isnull));
-		most = Max(most, wanted[i].workers);
+		wanted[i].connection = lh_catalog_int64(i, 8, 0);
 	}
 	lh_catalog_end(&catalog);
 	lh_worker_commit();
+	return wanted;
+}
 
+/*
+ * serve_sources starts the workers of each continuous source that may run, and
+ * asks those to leave whose source was altered, paused or dropped, or whose
+ * server, user mapping or right to use the server is another one by now.  Every
+ * source gets its first worker before any gets a second one; the others of a
+ * source follow when the first has shown that it works.  Two places are
+ * kept for flows and tasks, or sources could keep them out for ever.
+ */
+static void
+serve_sources(LhSchedulerPass *pass)
+{
+	bool	   *due;
+	int			count;
+	int			most = 1;
+	LhWorkerConfig *wanted = read_wanted(&due, &count);
+
+	for (int i = 0; i < count; i++)
+		most = Max(most, wanted[i].workers);
 	for (int i = 0; i < pass->nslots; i++)
 	{
 		LhSlot	   *slot = &pass->slots[i];
@@ -555,7 +578,8 @@ serve_sources(LhSchedulerPass *pass)
 			continue;
 		for (int j = 0; j < count; j++)
 			current = current || (wanted[j].object == slot->config.object &&
-								  wanted[j].version == slot->config.version);
+								  wanted[j].version == slot->config.version &&
+								  wanted[j].connection == slot->config.connection);
 		if (!current)
 			lh_slot_request_stop(i, slot->generation, false);
 	}

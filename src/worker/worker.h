@@ -31,6 +31,8 @@ typedef struct LhWorkerConfig
 	Oid			role;			/* to log in as; InvalidOid = bootstrap superuser */
 	int64		object;			/* source_id, owner of flows or files, lh_outbox_object, run_id */
 	int64		version;		/* source: xmin of its row; other: 0 */
+	int64		connection;		/* source: hash of its server, who may use it and
+								 * with which user mapping; other: 0 */
 	int			attempt;		/* task only */
 	int			worker;			/* source only: number of the worker, from 0 */
 	int			workers;		/* source only: how many read it together */
