@@ -20,6 +20,7 @@ EXTRA_CLEAN    = results output_iso
 
 PG_CPPFLAGS  = -I$(CURDIR)/src $(if $(FAULTS),-DLH_FAULTS)
 SHLIB_LINK   = $(shell pkg-config --libs rdkafka 2>/dev/null)
+HTTP_LIBS    = $(shell pkg-config --libs libcurl 2>/dev/null)
 # for compressed files; bzip2 brings nothing for pkg-config
 ZIP_LIBS     = $(shell pkg-config --libs zlib libzstd liblz4 2>/dev/null)
 BZ2_LIBS     = $(shell printf '\043include <bzlib.h>\n' | $(CC) -E - >/dev/null 2>&1 && echo -lbz2)
@@ -34,15 +35,17 @@ PGXS        := $(wildcard $(shell $(PG_CONFIG) --pgxs 2>/dev/null))
 # What is missing decides: the first goal must say it, not the compiler. The
 # goals of test/setup install what they need by themselves.
 ifeq ($(PGXS),)
-MISSING = PostgreSQL's server headers (no PGXS found by "$(PG_CONFIG)"): sudo apt-get install postgresql-server-dev-15 librdkafka-dev zlib1g-dev libzstd-dev liblz4-dev libbz2-dev pkg-config gcc, or set PG_CONFIG
+MISSING = PostgreSQL's server headers (no PGXS found by "$(PG_CONFIG)"): sudo apt-get install postgresql-server-dev-15 librdkafka-dev libcurl4-openssl-dev zlib1g-dev libzstd-dev liblz4-dev libbz2-dev pkg-config gcc, or set PG_CONFIG
 else ifeq ($(SHLIB_LINK),)
 MISSING = librdkafka's headers (no "rdkafka" found by pkg-config): sudo apt-get install librdkafka-dev pkg-config
+else ifeq ($(HTTP_LIBS),)
+MISSING = libcurl's headers (no "libcurl" found by pkg-config): sudo apt-get install libcurl4-openssl-dev pkg-config
 else ifeq ($(ZIP_LIBS),)
 MISSING = the headers of zlib, zstd and lz4 (not all of "zlib", "libzstd" and "liblz4" found by pkg-config): sudo apt-get install zlib1g-dev libzstd-dev liblz4-dev pkg-config
 else ifeq ($(BZ2_LIBS),)
 MISSING = the header bzlib.h: sudo apt-get install libbz2-dev
 endif
-SHLIB_LINK  += $(ZIP_LIBS) $(BZ2_LIBS)
+SHLIB_LINK  += $(HTTP_LIBS) $(ZIP_LIBS) $(BZ2_LIBS)
 
 ifdef MISSING
 .DEFAULT_GOAL := all

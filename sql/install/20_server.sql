@@ -11,10 +11,10 @@ CREATE FUNCTION lakehouse._kafka_validator(options text[], catalog oid)
 RETURNS void AS 'MODULE_PATHNAME', 'lakehouse_kafka_validator'
 LANGUAGE C STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION lakehouse._kafka_validator(text[], oid) IS
-'checks the options of a lakehouse_kafka server or user mapping against the list of permitted librdkafka properties and against librdkafka; errors HV00D (property), HV024 (value)';
+'checks the options of a lakehouse_kafka server or user mapping against the list of permitted librdkafka properties and against librdkafka, and those of a schema registry; errors HV00D (property), HV024 (value)';
 
 CREATE FOREIGN DATA WRAPPER lakehouse_files NO HANDLER VALIDATOR lakehouse._files_validator;
 COMMENT ON FOREIGN DATA WRAPPER lakehouse_files IS 'landing directory of CSV and JSON files; server option: directory';
 
 CREATE FOREIGN DATA WRAPPER lakehouse_kafka NO HANDLER VALIDATOR lakehouse._kafka_validator;
-COMMENT ON FOREIGN DATA WRAPPER lakehouse_kafka IS 'Kafka cluster; server options: librdkafka properties, secrets in the user mapping';
+COMMENT ON FOREIGN DATA WRAPPER lakehouse_kafka IS 'Kafka cluster; server options: librdkafka properties and where its schema registry is, secrets in the user mapping';

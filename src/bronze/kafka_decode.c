@@ -27,8 +27,8 @@ check_mode(Jsonb *options)
 }
 
 LhKafkaReader *
-lh_kafka_decode_open(Jsonb *options, TupleDesc tupdesc, const bool *fillable,
-					 LhFileSchema **schema)
+lh_kafka_decode_open(Jsonb *options, LhSchemaRegistry *registry, TupleDesc tupdesc,
+					 const bool *fillable, LhFileSchema **schema)
 {
 	bool	   *left = palloc(sizeof(bool) * (tupdesc->natts + 1));
 	LhFieldSink *sink = NULL;
@@ -42,5 +42,15 @@ lh_kafka_decode_open(Jsonb *options, TupleDesc tupdesc, const bool *fillable,
 		*schema = lh_file_schema_parse(options, tupdesc, left);
 		sink = lh_file_schema_begin(*schema, "");
 	}
-	return lh_kafka_reader_open(tupdesc, left, options, sink);
+	return lh_kafka_reader_open(tupdesc, left, options, registry, sink);
+}
+
+LhSchemaRegistry *
+lh_kafka_decode_registry(Jsonb *options, Oid server, Oid role)
+{
+	const LhDecoderRoutine *decoder = lh_decoder_find(options);
+
+	if (decoder == NULL || decoder->needs_registry == NULL || !decoder->needs_registry(options))
+		return NULL;
+	return lh_schema_registry_open(server, role, CurrentMemoryContext);
 }

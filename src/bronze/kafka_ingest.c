@@ -90,6 +90,7 @@ ingest_open(const LhSource *source, bool continuous)
 
 	read_slots(ingest);
 
+	lh_kafka_schemas_open(ingest);
 	MemoryContextSwitchTo(scratch);
 	ingest->kafka = lh_kafka_open(lh_kafka_client_properties(ingest), context);
 	MemoryContextSwitchTo(context);
@@ -405,7 +406,7 @@ static bool
 ingest_wait(LhIngest *base, long timeout_ms)
 {
 	LhKafkaIngest *ingest = (LhKafkaIngest *) base;
-	bool		found = collect(ingest, timeout_ms);
+	bool		found = collect(ingest, timeout_ms) && lh_kafka_schemas_learn(ingest);
 
 	if (found && !ingest->reload && (ingest->message_count > 0 || ingest->changed) &&
 		lh_kafka_suspects(ingest) && !lh_kafka_prove(ingest))
@@ -556,6 +557,27 @@ long_enough(const LhKafkaIngest *ingest, TimestampTz started)
 }
 
 /*
+ * take_known takes messages, unless their schemas have to be asked for: that is
+ * done outside of the transaction.  Then they are read once more after the batch.
+ */
+static void
+take_known(LhKafkaIngest *ingest, int limit)
+{
+	LhKafkaSlot *before = lh_kafka_schemas_before(ingest);
+
+	(void) take_messages(ingest, limit);
+	if (before == NULL)
+		return;
+	if (!lh_kafka_schemas_known(ingest))
+	{
+		discard_messages(ingest);
+		memcpy(ingest->slots, before, sizeof(LhKafkaSlot) * ingest->count);
+		ingest->again = ingest->changed = true;
+	}
+	pfree(before);
+}
+
+/*
  * write_messages stores what was collected and then what the client has ready,
  * without waiting, up to the bounds of a batch.
  */
@@ -565,8 +587,8 @@ write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts)
 	const LhSource *source = ingest->base.source;
 	LhWriter   *writer = lh_writer_open(source->target, source->source_id, false);
 	LhFileSchema *schema;
-	LhKafkaReader *reader = lh_kafka_decode_open(source_options(source), lh_writer_tupdesc(writer),
-												 lh_writer_fillable(writer), &schema);
+	LhKafkaReader *reader = lh_kafka_decode_open(source_options(source), ingest->registry,
+												 lh_writer_tupdesc(writer), lh_writer_fillable(writer), &schema);
 	LhLoad		load = {0};
 	LhWriteCounts written;
 	int64		records = 0;
@@ -596,8 +618,8 @@ write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts)
 		records += ingest->message_count;
 		discard_messages(ingest);
 		if (load.bytes < batch_bytes(ingest) && ingest->reading && !long_enough(ingest, load.started))
-			(void) take_messages(ingest, Min(lh_kafka_may_take(ingest),
-											 (int) Min(CHUNK, batch_rows(ingest) - records)));
+			take_known(ingest, Min(lh_kafka_may_take(ingest),
+								   (int) Min(CHUNK, batch_rows(ingest) - records)));
 	}
 	written = lh_writer_end_load(writer);
 	load.rows = written.rows;

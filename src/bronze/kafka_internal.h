@@ -14,6 +14,7 @@
 #include "source/kafka_client.h"
 #include "source/kafka_options.h"
 #include "source/kafka_reader.h"
+#include "source/schema_registry.h"
 
 /* messages taken and written at once */
 #define CHUNK 2000
@@ -29,6 +30,8 @@ typedef struct LhKafkaIngest
 	LhKafkaOptions options;
 	LhKafkaBound ending;		/* of a bounded run */
 	LhKafka    *kafka;
+	LhSchemaRegistry *registry; /* has schemas of values; NULL = none is needed */
+	bool		learning;		/* some of those of the messages are asked for */
 	LhKafka    *twin;			/* of lh_kafka_prove; NULL until it is needed */
 	LhShare		share;			/* as the slots were chosen */
 	LhKafkaShare *shares;		/* who reads what; in slot_context */
@@ -106,6 +109,17 @@ extern bool lh_kafka_suspects(LhKafkaIngest *ingest);
 extern bool lh_kafka_prove(LhKafkaIngest *ingest);
 extern void lh_kafka_compare_ids(LhKafkaIngest *ingest, const char *topic, int timeout_ms);
 extern void lh_kafka_apply_strangers(LhKafkaIngest *ingest);
+
+/*
+ * Schemas of values, kafka_schemas.c.  Learn asks for those of the messages in
+ * memory, outside of a worker's transaction; false if it should be called again.
+ * Within a transaction "before" copies the slots, NULL if no registry is needed,
+ * and "known" tells whether the messages that were taken then can be decoded.
+ */
+extern void lh_kafka_schemas_open(LhKafkaIngest *ingest);
+extern bool lh_kafka_schemas_learn(LhKafkaIngest *ingest);
+extern LhKafkaSlot *lh_kafka_schemas_before(const LhKafkaIngest *ingest);
+extern bool lh_kafka_schemas_known(const LhKafkaIngest *ingest);
 
 /* tells the group the saved positions, now and then, and hears of its answer */
 extern void lh_kafka_publish_positions(LhKafkaIngest *ingest, bool closing);

@@ -21,6 +21,7 @@
 struct LhKafkaReplay
 {
 	LhKafkaReader *reader;
+	LhSchemaRegistry *registry; /* or NULL */
 	LhFileSchema *schema;		/* or NULL */
 	MemoryContext context;		/* of the message at hand */
 	LhKafkaMessage message;
@@ -38,7 +39,8 @@ lh_kafka_replay_open(const LhSource *source, LhWriter *writer, LhFileSchema **sc
 		options = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(source->options)));
 	replay->context = AllocSetContextCreate(CurrentMemoryContext, "lakehouse replayed message",
 											ALLOCSET_DEFAULT_SIZES);
-	replay->reader = lh_kafka_decode_open(options, lh_writer_tupdesc(writer),
+	replay->registry = lh_kafka_decode_registry(options, source->server, source->owner);
+	replay->reader = lh_kafka_decode_open(options, replay->registry, lh_writer_tupdesc(writer),
 										  lh_writer_fillable(writer), &replay->schema);
 	lh_writer_set_may_raise(writer, lh_kafka_reader_may_raise(replay->reader));
 	*schema = replay->schema;
@@ -103,12 +105,33 @@ read_message(LhKafkaReplay *replay, int64 reject_id)
 	MemoryContextSwitchTo(oldcontext);
 }
 
+/*
+ * learn_schema asks for the schema of the message at hand, in the transaction of
+ * who replays.
+ */
+static void
+learn_schema(LhKafkaReplay *replay)
+{
+	const LhKafkaMessage *message = &replay->message;
+	LhError		error;
+
+	if (lh_schema_registry_knows(replay->registry, message->value, message->value_length, false))
+		return;
+	lh_schema_registry_trim(replay->registry);
+	if (!lh_schema_registry_ask(replay->registry, message->value, message->value_length, &error))
+		ereport(ERROR,
+				(errcode(error.sqlstate),
+				 errmsg("%s", error.message)));
+}
+
 const LhRecords *
 lh_kafka_replay_read(LhKafkaReplay *replay, int64 reject_id, int64 *bytes)
 {
 	MemoryContextReset(replay->context);
 	read_message(replay, reject_id);
 	*bytes = replay->message.key_length + replay->message.value_length;
+	if (replay->registry != NULL)
+		learn_schema(replay);
 	lh_kafka_reader_records(replay->reader, &replay->message, 1, &replay->place, &replay->records);
 	if (replay->schema == NULL)
 		return &replay->records;

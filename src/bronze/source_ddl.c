@@ -364,6 +364,7 @@ static void
 check_kafka_definition(Definition *definition, TupleDesc tupdesc)
 {
 	LhFileSchema *schema;
+	LhSchemaRegistry *registry;
 
 	if (definition->path != NULL || definition->format != NULL)
 		ereport(ERROR,
@@ -381,7 +382,8 @@ check_kafka_definition(Definition *definition, TupleDesc tupdesc)
 				 errmsg("topics must not be null")));
 	definition->options = lh_kafka_source_validate(topic_names(definition->topics), definition->options,
 												   strcmp(definition->trigger, "continuous") == 0);
-	(void) lh_kafka_decode_open(definition->options, tupdesc, NULL, &schema);
+	registry = lh_kafka_decode_registry(definition->options, definition->server, definition->owner);
+	(void) lh_kafka_decode_open(definition->options, registry, tupdesc, NULL, &schema);
 }
 
 /*

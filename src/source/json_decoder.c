@@ -21,7 +21,8 @@ static const char *const option_names[] = {
 };
 
 static LhDecoder *
-json_open(TupleDesc tupdesc, const bool *fillable, Jsonb *options, LhFieldSink *sink)
+json_open(TupleDesc tupdesc, const bool *fillable, Jsonb *options, LhSchemaRegistry *registry,
+		  LhFieldSink *sink)
 {
 	LhDecoder  *decoder = palloc0(sizeof(LhDecoder));
 

@@ -30,7 +30,7 @@
 #define MAX_GROUP_LENGTH 249
 
 const char *const lh_kafka_option_names[] = {
-	"batch_bytes", "batch_rows", "columns", "ending_offsets", "ending_offsets_by_timestamp",
+	"avro_schema", "batch_bytes", "batch_rows", "columns", "ending_offsets", "ending_offsets_by_timestamp",
 	"ending_timestamp", "linger_ms", "max_batch_delay", "min_batch_rows", "on_data_loss", "partitions", "paths", "publish_group",
 	"reader_case_sensitive", "rescued_data_column", "schema_evolution_mode",
 	"starting_offsets", "starting_offsets_by_timestamp", "starting_offsets_by_timestamp_strategy",

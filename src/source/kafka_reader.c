@@ -71,7 +71,7 @@ struct LhKafkaReader
 
 static void add_column(LhKafkaReader *reader, TupleDesc tupdesc, int index, Part part);
 static void open_decoder(LhKafkaReader *reader, TupleDesc tupdesc, const bool *left,
-						 Jsonb *options, LhFieldSink *sink);
+						 Jsonb *options, LhSchemaRegistry *registry, LhFieldSink *sink);
 static bool fill_record(void *arg, int i, Datum *values, bool *nulls,
 						LhError *error, const char **column);
 static void place_record(void *arg, int i, LhPlace *place);
@@ -194,7 +194,8 @@ check_mapping(TupleDesc tupdesc, const bool *fillable, Jsonb *options)
  * lh_kafka_reader_open decides which column takes which part; see the header.
  */
 LhKafkaReader *
-lh_kafka_reader_open(TupleDesc tupdesc, const bool *fillable, Jsonb *options, LhFieldSink *sink)
+lh_kafka_reader_open(TupleDesc tupdesc, const bool *fillable, Jsonb *options,
+					 LhSchemaRegistry *registry, LhFieldSink *sink)
 {
 	LhKafkaReader *reader = palloc0(sizeof(LhKafkaReader));
 	bool	   *left = palloc0(sizeof(bool) * Max(tupdesc->natts, 1));
@@ -219,7 +220,7 @@ lh_kafka_reader_open(TupleDesc tupdesc, const bool *fillable, Jsonb *options, Lh
 			has_value = true;
 	}
 	if (reader->routine != NULL)
-		open_decoder(reader, tupdesc, left, options, sink);
+		open_decoder(reader, tupdesc, left, options, registry, sink);
 	else if (!has_value)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
@@ -233,7 +234,7 @@ lh_kafka_reader_open(TupleDesc tupdesc, const bool *fillable, Jsonb *options, Lh
  */
 static void
 open_decoder(LhKafkaReader *reader, TupleDesc tupdesc, const bool *left, Jsonb *options,
-			 LhFieldSink *sink)
+			 LhSchemaRegistry *registry, LhFieldSink *sink)
 {
 	reader->decoded = palloc(sizeof(int) * Max(tupdesc->natts, 1));
 	reader->decoded_null = palloc(sizeof(LhConverter) * Max(tupdesc->natts, 1));
@@ -253,7 +254,7 @@ open_decoder(LhKafkaReader *reader, TupleDesc tupdesc, const bool *left, Jsonb *
 				 errmsg("target table has no column for a field of the value"),
 				 errdetail("Its columns are filled by parts of the message."),
 				 errhint("Add columns with the names of the fields, or name some with the option \"paths\".")));
-	reader->decoder = reader->routine->open(tupdesc, left, options, sink);
+	reader->decoder = reader->routine->open(tupdesc, left, options, registry, sink);
 	reader->may_raise |= reader->routine->may_raise(reader->decoder);
 }
 

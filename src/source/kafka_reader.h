@@ -11,6 +11,7 @@
 #include "source/field_sink.h"
 #include "source/kafka_client.h"
 #include "source/record.h"
+#include "source/schema_registry.h"
 
 typedef struct LhKafkaReader LhKafkaReader;
 
@@ -25,13 +26,14 @@ typedef struct LhKafkaPlace
  * lh_kafka_reader_open decides which column takes which part of a message: a
  * column is filled by the part of its name, unless the option "columns" says
  * otherwise.  With the option "value_format" the other columns are filled by
- * the fields of the decoded value, and "sink" (or NULL) is told of fields that
- * find no column.  fillable (NULL = all) tells which columns a source may fill.
+ * the fields of the decoded value, by schemas of "registry" (or NULL) where it
+ * needs some, and "sink" (or NULL) is told of fields that find no column.  fillable (NULL = all) tells which columns a source may fill.
  * Lives in the current context.  Raises 22023, 42703 (no such column or part, or
  * no column for the value), 42804 (type that cannot hold the part), 42P10.
  */
 extern LhKafkaReader *lh_kafka_reader_open(TupleDesc tupdesc, const bool *fillable,
-										   Jsonb *options, LhFieldSink *sink);
+										   Jsonb *options, LhSchemaRegistry *registry,
+										   LhFieldSink *sink);
 
 /* can the conversion to any column raise? */
 extern bool lh_kafka_reader_may_raise(const LhKafkaReader *reader);

@@ -4,7 +4,8 @@
  *
  * Invariant: a property reaches librdkafka only if it stands in "properties"
  * below.  Nothing in that list runs a command, loads code, reads a file of the
- * server or reaches a host that bootstrap.servers does not lead to.  The list is
+ * server or reaches a host that bootstrap.servers does not lead to; those of the
+ * schema registry, which librdkafka does not get, name one more host.  The list is
  * applied when options are stored and again when they are read, because a
  * catalog can be filled by other means than CREATE SERVER.
  */
@@ -29,6 +30,7 @@
 #include "compat.h"
 #include "source/file_root.h"
 #include "source/kafka_client.h"
+#include "source/schema_registry.h"
 #include "source/server.h"
 
 /* librdkafka's default of message.max.bytes */
@@ -69,6 +71,8 @@ static const Property properties[] = {
 	{"reconnect.backoff.max.ms", IN_SERVER, false},
 	{"reconnect.backoff.ms", IN_SERVER, false},
 	{"sasl.mechanism", IN_SERVER, false},
+	{LH_REGISTRY_CA, IN_SERVER, false},
+	{LH_REGISTRY_URL, IN_SERVER, false},
 	{"security.protocol", IN_SERVER, false},
 	{"socket.connection.setup.timeout.ms", IN_SERVER, false},
 	{"socket.keepalive.enable", IN_SERVER, false},
@@ -83,6 +87,8 @@ static const Property properties[] = {
 	{LH_KAFKA_TOKEN, IN_USER_MAPPING, true},
 	{"sasl.password", IN_USER_MAPPING, true},
 	{"sasl.username", IN_USER_MAPPING, true},
+	{LH_REGISTRY_PASSWORD, IN_USER_MAPPING, true},
+	{LH_REGISTRY_USERNAME, IN_USER_MAPPING, true},
 	{"ssl.certificate.pem", IN_USER_MAPPING, true},
 	{"ssl.key.password", IN_USER_MAPPING, true},
 	{"ssl.key.pem", IN_USER_MAPPING, true}
@@ -109,6 +115,8 @@ static const struct
 	{"sasl.kerberos.", "It would run a command on the server."},
 	{"sasl.oauthbearer.", "It would make the server call other hosts; only a token itself is taken, as \"" LH_KAFKA_TOKEN "\" of the user mapping."},
 	{"enable.sasl.oauthbearer.", "It would make the server accept tokens that nobody signed."},
+	{"schema.registry.basic.auth.", "Who asks is told in a user mapping, as \"" LH_REGISTRY_USERNAME "\" and \"" LH_REGISTRY_PASSWORD "\"."},
+	{"basic.auth.", "Who asks is told in a user mapping, as \"" LH_REGISTRY_USERNAME "\" and \"" LH_REGISTRY_PASSWORD "\"."},
 	{"sasl.mechanisms", "The property is called \"sasl.mechanism\" here."},
 	{"metadata.broker.list", "The property is called \"bootstrap.servers\" here."},
 	{"test.mock.", "It would make the client its own broker."},
@@ -144,6 +152,8 @@ static void check_property(DefElem *option, PropertyPlace place);
 static void refuse_property(const char *name, PropertyPlace place);
 static void refuse_unknown(const char *name, PropertyPlace place);
 static void check_bootstrap_servers(const char *value);
+static bool is_registry_property(const char *name);
+static void check_registry(const char *name, const char *value);
 static void check_security(List *options);
 static const char *option_value(List *options, const char *name);
 static List *user_mapping_options(Oid server, Oid role);
@@ -285,7 +295,9 @@ check_property(DefElem *option, PropertyPlace place)
 				 errmsg("property \"%s\" is empty", property->name)));
 	if (strcmp(property->name, "bootstrap.servers") == 0)
 		check_bootstrap_servers(value);
-	if (!lh_kafka_check_property(property->name, value, message, sizeof(message)))
+	if (is_registry_property(property->name))
+		check_registry(property->name, value);
+	else if (!lh_kafka_check_property(property->name, value, message, sizeof(message)))
 		ereport(ERROR,
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 				 errmsg("value of property \"%s\" is not valid", property->name),
@@ -385,6 +397,52 @@ check_bootstrap_servers(const char *value)
 				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
 				 errmsg("value of property \"bootstrap.servers\" is not valid"),
 				 errhint("Write it as host:port, or a list of these with commas.")));
+}
+
+static bool
+is_registry_property(const char *name)
+{
+	return strncmp(name, "schema.registry.", strlen("schema.registry.")) == 0;
+}
+
+/*
+ * check_registry accepts a URL that is nothing but a host, a port and a path, and
+ * certificates as text.
+ */
+static void
+check_registry(const char *name, const char *value)
+{
+	bool		good = true;
+	const char *hint = NULL;
+
+	if (strcmp(name, LH_REGISTRY_URL) == 0)
+	{
+		const char *host = strncmp(value, "https://", 8) == 0 ? value + 8
+			: strncmp(value, "http://", 7) == 0 ? value + 7 : "";
+
+		good = host[0] != '\0' && host[0] != '/' && host[0] != ':' && host[0] != '.';
+		for (const char *c = host; *c != '\0'; c++)
+			good = good && *c > ' ' && *c < 0x7f && strchr("@?#\\\"<>{}|^`,", *c) == NULL;
+		hint = strchr(value, '@') != NULL
+			? "Who asks is told in a user mapping, as \"" LH_REGISTRY_USERNAME "\" and \"" LH_REGISTRY_PASSWORD "\"."
+			: "Write it as https://host:port/path or http://host:port/path.";
+	}
+	else if (strcmp(name, LH_REGISTRY_CA) == 0)
+	{
+		good = strstr(value, "-----BEGIN CERTIFICATE-----") != NULL;
+		hint = "It takes the text of certificates in PEM format.";
+	}
+	else if (strcmp(name, LH_REGISTRY_USERNAME) == 0)
+	{
+		/* where the password begins */
+		good = strchr(value, ':') == NULL;
+		hint = "A name holds no colon.";
+	}
+	if (!good)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_ATTRIBUTE_VALUE),
+				 errmsg("value of property \"%s\" is not valid", name),
+				 errhint("%s", hint)));
 }
 
 /*
@@ -547,6 +605,27 @@ lh_server_kafka_properties(Oid server, Oid role)
 }
 
 /*
+ * lh_server_registry returns what a connection to the schema registry needs.
+ */
+void
+lh_server_registry(Oid server, Oid role, LhServerRegistry *result)
+{
+	ForeignServer *definition = GetForeignServer(server);
+	List	   *personal = user_mapping_options(server, role);
+	ListCell   *cell;
+
+	lh_server_check_kafka(server);
+	foreach(cell, definition->options)
+		check_property(lfirst(cell), IN_SERVER);
+	foreach(cell, personal)
+		check_property(lfirst(cell), IN_USER_MAPPING);
+	result->url = option_value(definition->options, LH_REGISTRY_URL);
+	result->ca_pem = option_value(definition->options, LH_REGISTRY_CA);
+	result->username = option_value(personal, LH_REGISTRY_USERNAME);
+	result->password = option_value(personal, LH_REGISTRY_PASSWORD);
+}
+
+/*
  * user_mapping_options returns the options of the role's user mapping, else of
  * PUBLIC's, else none: a cluster may want no credentials.
  */
@@ -583,6 +662,8 @@ append_properties(List **result, List *options, PropertyPlace place)
 		LhKafkaProperty *property;
 
 		check_property(option, place);
+		if (is_registry_property(option->defname))
+			continue;
 		property = palloc(sizeof(LhKafkaProperty));
 		property->name = option->defname;
 		property->value = pstrdup(defGetString(option));

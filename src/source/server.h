@@ -47,4 +47,16 @@ extern char *lh_server_directory_of(Oid server);
  */
 extern List *lh_server_kafka_properties(Oid server, Oid role);
 
+/* The schema registry of a server; what is not given is NULL. */
+typedef struct LhServerRegistry
+{
+	const char *url;
+	const char *ca_pem;
+	const char *username;
+	const char *password;
+} LhServerRegistry;
+
+/* the same for the schema registry of the server; holds secrets, too */
+extern void lh_server_registry(Oid server, Oid role, LhServerRegistry *result);
+
 #endif							/* LH_SERVER_H */

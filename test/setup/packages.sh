@@ -7,7 +7,7 @@
 lh_server_packages() {
 	local major
 	major=$(lh_pg_major)
-	echo gcc libc6-dev make pkg-config librdkafka-dev zlib1g-dev libzstd-dev liblz4-dev libbz2-dev \
+	echo gcc libc6-dev make pkg-config librdkafka-dev libcurl4-openssl-dev zlib1g-dev libzstd-dev liblz4-dev libbz2-dev \
 		"postgresql-$major" "postgresql-server-dev-$major" "postgresql-$major-cron"
 }
 
@@ -15,7 +15,7 @@ lh_server_packages() {
 lh_test_packages() {
 	echo "postgresql-$(lh_pg_major)-pgtap" libipc-run-perl \
 		libtap-parser-sourcehandler-pgtap-perl perl procps \
-		bzip2 gzip lz4 zstd clang libclang-rt-dev
+		bzip2 gzip lz4 zstd clang libclang-rt-dev python3-avro
 }
 
 # lh_kafka_packages prints what test/kafka/install.sh needs to get Apache Kafka,
