@@ -356,11 +356,8 @@ lh_ingest_run(const LhSource *source, LhIngestCounts *counts)
 	source = lh_source_get(source->source_id);
 	lh_source_check_can_run(source);
 	ingest = lh_ingest_open(source, false);
-	if (lh_ingest_wait(ingest, 0))
-	{
-		while (lh_ingest_batch(ingest, counts))
-			CHECK_FOR_INTERRUPTS();
-	}
+	while (lh_ingest_wait(ingest, 0) && lh_ingest_batch(ingest, counts))
+		CHECK_FOR_INTERRUPTS();
 	lh_ingest_close(ingest);
 	lh_source_succeeded(source->source_id);
 }

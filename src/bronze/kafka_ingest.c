@@ -2,9 +2,11 @@
  * kafka_ingest.c
  *	  A Kafka source being read into its bronze table.
  *
- * Looking at the cluster and waiting for records (ingest_wait) happen outside of
- * any transaction where the caller is a worker; what they found is written by
- * ingest_batch, in the caller's transaction, together with the positions.
+ * Looking at the cluster, waiting for records and proving that they are of the
+ * topics that were read so far (ingest_wait) happen outside of any transaction
+ * where the caller is a worker.  What was found is written by ingest_batch, in the
+ * caller's transaction, together with the positions, and with it what is here
+ * already and needs no proof; a batch waits for no broker.
  *
  * Invariants: the messages in memory and slot->next belong together: next is
  * the offset behind the last message taken.  After a rollback both are thrown
@@ -199,7 +201,7 @@ take_messages(LhKafkaIngest *ingest, int limit)
 		return 0;
 	count = lh_kafka_take(ingest->kafka, room, limit - ingest->message_count);
 	ingest->drained |= count == 0;
-	if (lh_kafka_doubtful(ingest->kafka))
+	if (lh_kafka_doubtful(ingest->kafka) || lh_kafka_went_back(ingest, room, count))
 	{
 		/* these may be of another log: begin again at the last record loaded */
 		lh_kafka_release(room, count);
@@ -327,9 +329,6 @@ take_record(LhKafkaIngest *ingest, LhKafkaSlot *slot, LhKafkaMessage *message)
 	if (message->offset < slot->next)
 		return false;
 	lh_kafka_slot_is_well(ingest, slot);
-	/* an epoch never goes back in one log */
-	ingest->suspect |= message->epoch >= 0 && message->epoch < slot->epoch;
-	slot->epoch = message->epoch;
 	if (slot->limit >= 0 && message->offset >= slot->limit)
 	{
 		lh_kafka_stop(ingest->kafka, slot->topic, slot->partition);
@@ -482,18 +481,12 @@ ingest_batch(LhIngest *base, LhIngestCounts *counts)
 		discard_messages(ingest);
 		read_slots(ingest);
 	}
-	if (!ingest->continuous && ingest->message_count == 0 && !ingest->changed &&
-		ingest->trouble.sqlstate == 0)
-	{
-		(void) ingest_wait(base, 0);
-		if (ingest->reload)
-			return true;
-	}
 	/* what came before the trouble is good */
 	if (ingest->trouble.sqlstate != 0 && ingest->message_count == 0)
 		raise_trouble(ingest);
+	/* a run may have more to wait for, which is not done here */
 	if (ingest->message_count == 0 && !ingest->changed)
-		return false;
+		return !ingest->continuous;
 
 	LH_FAULT("kafka-poll");
 	if (!lh_kafka_offset_lock(ingest->base.source->source_id, ingest->slots, ingest->count,
@@ -538,13 +531,6 @@ write_batch(LhKafkaIngest *ingest, LhIngestCounts *counts)
 {
 	if (ingest->message_count > 0)
 		write_messages(ingest, counts);
-	if (ingest->strangers != NIL || ingest->replaced || (lh_kafka_suspects(ingest) && !lh_kafka_prove(ingest)))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("a topic of source \"%s\" was created again while it was read",
-						ingest->base.source->name),
-				 errdetail("The records that were read since the last commit are not stored."),
-				 errhint("The next attempt does with each partition what the option \"on_data_loss\" says.")));
 	LH_FAULT("kafka-offset-write");
 	save_positions(ingest);
 }

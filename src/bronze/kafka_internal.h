@@ -101,11 +101,13 @@ extern void lh_kafka_slot_count_stall(LhKafkaIngest *ingest, LhKafkaSlot *slot);
 
 /*
  * Whether topics are still those that were read, kafka_prove.c.  What came after
- * a gap, and whatever lh_kafka_suspects tells, is proved before it is committed.
+ * a gap, and whatever lh_kafka_suspects tells, is proved before it is committed, and
+ * outside of the transaction that does so.
  */
 extern void lh_kafka_note_taken(LhKafkaIngest *ingest, int count);
-extern int	lh_kafka_may_take(LhKafkaIngest *ingest);
 extern bool lh_kafka_suspects(LhKafkaIngest *ingest);
+extern int	lh_kafka_may_take(LhKafkaIngest *ingest);
+extern bool lh_kafka_went_back(LhKafkaIngest *ingest, const LhKafkaMessage *events, int count);
 extern bool lh_kafka_prove(LhKafkaIngest *ingest);
 extern void lh_kafka_compare_ids(LhKafkaIngest *ingest, const char *topic, int timeout_ms);
 extern void lh_kafka_apply_strangers(LhKafkaIngest *ingest);

@@ -85,22 +85,7 @@ lh_kafka_note_taken(LhKafkaIngest *ingest, int count)
 }
 
 /*
- * lh_kafka_may_take returns how many events may be taken and committed without
- * another look; 0 if one shows that they are not to be stored.
- */
-int
-lh_kafka_may_take(LhKafkaIngest *ingest)
-{
-	if (!has_gap(ingest))
-		return PG_INT32_MAX;
-	if (ingest->sure == 0 && lh_kafka_left(ingest->kafka) > 0 && !lh_kafka_prove(ingest))
-		return 0;
-	/* none are here: the next ones are fetched after the proof */
-	return (int) Max(ingest->sure, 1);
-}
-
-/*
- * lh_kafka_suspects tells whether what was read since the last commit has to be
+ * lh_kafka_suspects tells whether what was read since the last proof has to be
  * proved before it is committed: fetches had a pause, or the broker told a range
  * of offsets that lies before one that it told already.
  */
@@ -128,6 +113,44 @@ lh_kafka_suspects(LhKafkaIngest *ingest)
 		}
 	}
 	return ingest->suspect;
+}
+
+/*
+ * lh_kafka_may_take returns how many of the events that are here may be taken and
+ * committed without another proof, for which a transaction must not wait.  The
+ * broker's range is known before the records are here that came with it.
+ */
+int
+lh_kafka_may_take(LhKafkaIngest *ingest)
+{
+	int64		left = lh_kafka_left(ingest->kafka);
+
+	if (left == 0 || lh_kafka_suspects(ingest))
+		return 0;
+	return (int) Min(left, has_gap(ingest) ? ingest->sure : PG_INT32_MAX);
+}
+
+/*
+ * lh_kafka_went_back tells whether the leader's epoch fell from one record to the
+ * next, which it never does in one log.
+ */
+bool
+lh_kafka_went_back(LhKafkaIngest *ingest, const LhKafkaMessage *events, int count)
+{
+	bool		back = false;
+
+	for (int i = 0; i < count; i++)
+	{
+		LhKafkaSlot *slot = &ingest->slots[events[i].slot];
+
+		/* what is delivered a second time is of an older epoch */
+		if (events[i].event != LH_KAFKA_RECORD || events[i].epoch < 0 || slot->stopped ||
+			events[i].offset < slot->next)
+			continue;
+		back |= events[i].epoch < slot->epoch;
+		slot->epoch = events[i].epoch;
+	}
+	return back;
 }
 
 /*

@@ -136,6 +136,35 @@ broker_command($proxy, 'delay 1000');
 send_some('a round trip of two seconds: all is read');
 waits_well('delay');
 
+# A table that takes its rows slowly lets records lie until their topic has to be
+# proved to be the same, which asks the broker: not in the transaction either.
+broker_command($proxy, 'good');
+$kafka->create('slow', 1);
+$kafka->ask(do => 'fill', topic => 'slow', partitions => 1, count => 40_000, size => 20);
+$kafka->make_source($node, 'slow', server => 'far', options => '{"batch_rows": 1000000}');
+$node->safe_psql('postgres', <<'END');
+CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN new; END';
+CREATE TRIGGER take_time BEFORE INSERT ON bronze.slow FOR EACH ROW WHEN (new."offset" % 500 = 0) EXECUTE FUNCTION take_time();
+SELECT lakehouse.alter_source('slow', trigger => 'continuous');
+END
+ok(poll_value($node, q{SELECT count(*) >= 2000 FROM bronze.slow}, 't', 60), 'slow: the first records are there');
+broker_command($proxy, 'swallow');
+my %waits = (inside => 0, outside => 0);
+my $until = time() + 5;
+while (time() < $until)
+{
+	my $wait = (try_psql($node, q{SELECT CASE WHEN xact_start IS NULL THEN 'outside' ELSE 'inside' END
+ FROM pg_stat_activity WHERE application_name LIKE '%source%slow%' AND wait_event = 'Extension'}))[1];
+	$waits{$wait}++ if $wait;
+	usleep(20_000);
+}
+broker_command($proxy, 'good');
+is($waits{inside}, 0, 'slow: no transaction waits for the broker');
+cmp_ok($waits{outside}, '>', 0, 'slow: but the worker does');
+ok($kafka->wait_caught_up($node, 'slow', ['slow']), 'slow: all is read when the network is good');
+$kafka->check($node, 'slow', 'bronze.slow', 'slow');
+$node->safe_psql('postgres', q{SELECT lakehouse.alter_source('slow', trigger => 'available_now')});
+
 for my $mode ('swallow', 'trickle')
 {
 	becomes('net', 'well', "$mode: well before");
