@@ -51,7 +51,8 @@ typedef struct LhKafkaSlot
 	bool		held;			/* ... nor then: a person must move it */
 	bool		foreign;		/* its last record is not the one that was loaded */
 	bool		late;			/* ... which was found after later ones were loaded */
-	bool		proving;		/* its anchor is being read */
+	bool		proving;		/* its anchor is being read once more */
+	bool		proving_last;	/* ... or its last record instead */
 	bool		at_end;			/* nothing was left to read when last heard */
 	bool		absent;			/* its topic cannot be asked */
 	bool		verify;			/* the next record should be last_offset's */

@@ -37,6 +37,7 @@ typedef struct Stranger
 {
 	const char *topic;
 	int32		partition;
+	bool		late;			/* records of the other topic may be loaded */
 	int64		offset;			/* the record that should have been there */
 	int64		timestamp;
 	int64		hash;
@@ -155,36 +156,44 @@ lh_kafka_went_back(LhKafkaIngest *ingest, const LhKafkaMessage *events, int coun
 
 /*
  * judge tells whether an event answers for its slot, and whether the record that
- * we know is not there.  One that was taken away (by compaction or retention)
+ * was asked for is not there.  One that was taken away (by compaction or retention)
  * proves nothing, and is no contradiction either.
  */
 static bool
 judge(const LhKafkaMessage *message, const LhKafkaSlot *slot, bool *strange)
 {
+	int64		offset = slot->proving_last ? slot->last_offset : slot->anchor_offset;
+	int64		timestamp = slot->proving_last ? slot->last_timestamp : slot->anchor_timestamp;
+	int64		hash = slot->proving_last ? slot->last_hash : slot->anchor_hash;
+
 	*strange = false;
-	if (message->event == LH_KAFKA_RECORD && message->offset < slot->anchor_offset)
+	if (message->event == LH_KAFKA_RECORD && message->offset < offset)
 		return false;
-	if (message->event == LH_KAFKA_RECORD && message->offset == slot->anchor_offset)
-		*strange = message->timestamp != slot->anchor_timestamp ||
-			lh_kafka_offset_hash(message) != slot->anchor_hash;
+	if (message->event == LH_KAFKA_RECORD && message->offset == offset)
+		*strange = message->timestamp != timestamp || lh_kafka_offset_hash(message) != hash;
+	else if (slot->proving_last && message->event != LH_KAFKA_FAILURE)
+		/* the new log ends before it */
+		*strange = message->event == LH_KAFKA_RANGE || message->offset <= offset;
 	return true;
 }
 
 /*
  * note_stranger remembers what lh_kafka_apply_strangers does when the positions
- * are read again.
+ * are read again.  If the last record that was loaded is another one, too, all that
+ * was loaded is of the log we knew.
  */
 static void
-note_stranger(LhKafkaIngest *ingest, const LhKafkaSlot *slot)
+note_stranger(LhKafkaIngest *ingest, const LhKafkaSlot *slot, bool late)
 {
 	MemoryContext oldcontext = MemoryContextSwitchTo(ingest->base.context);
 	Stranger   *stranger = palloc(sizeof(Stranger));
 
 	stranger->topic = pstrdup(slot->topic);
 	stranger->partition = slot->partition;
-	stranger->offset = slot->anchor_offset;
-	stranger->timestamp = slot->anchor_timestamp;
-	stranger->hash = slot->anchor_hash;
+	stranger->late = late;
+	stranger->offset = late ? slot->anchor_offset : slot->last_offset;
+	stranger->timestamp = late ? slot->anchor_timestamp : slot->last_timestamp;
+	stranger->hash = late ? slot->anchor_hash : slot->last_hash;
 	ingest->strangers = lappend(ingest->strangers, stranger);
 	MemoryContextSwitchTo(oldcontext);
 }
@@ -210,7 +219,7 @@ lh_kafka_apply_strangers(LhKafkaIngest *ingest)
 				slot->last_offset < stranger->offset)
 				continue;
 			slot->foreign = true;
-			slot->late = slot->last_offset > stranger->offset;
+			slot->late = stranger->late && slot->last_offset > stranger->offset;
 			slot->last_offset = slot->anchor_offset = stranger->offset;
 			slot->last_timestamp = slot->anchor_timestamp = stranger->timestamp;
 			slot->last_hash = slot->anchor_hash = stranger->hash;
@@ -287,8 +296,25 @@ prove_by_id(LhKafkaIngest *ingest, bool *all)
 }
 
 /*
- * ask_anchors makes the second client read the anchors of slots that moved since
- * they were proved; returns how many.
+ * ask makes the second client read a record of a slot, from where it is.
+ */
+static bool
+ask(LhKafkaIngest *ingest, LhKafkaSlot *slot, bool last)
+{
+	LhError		error;
+
+	if (ingest->twin == NULL)
+		ingest->twin = lh_kafka_twin(ingest->kafka, ingest->base.context);
+	slot->proving_last = last;
+	slot->proving = lh_kafka_start(ingest->twin, slot->topic, slot->partition,
+								   last ? slot->last_offset : slot->anchor_offset,
+								   (int) (slot - ingest->slots), &error);
+	return slot->proving;
+}
+
+/*
+ * ask_anchors asks for the anchors of slots that moved since they were proved;
+ * returns how many.
  */
 static int
 ask_anchors(LhKafkaIngest *ingest)
@@ -298,17 +324,12 @@ ask_anchors(LhKafkaIngest *ingest)
 	for (int i = 0; i < ingest->count; i++)
 	{
 		LhKafkaSlot *slot = &ingest->slots[i];
-		LhError		error;
 
 		slot->proving = false;
 		if (!slot->running || slot->verify || slot->anchor_offset < 0 ||
 			(slot->next == slot->proved && slot->last_offset == slot->anchor_offset))
 			continue;
-		if (ingest->twin == NULL)
-			ingest->twin = lh_kafka_twin(ingest->kafka, ingest->base.context);
-		slot->proving = lh_kafka_start(ingest->twin, slot->topic, slot->partition,
-									   slot->anchor_offset, i, &error);
-		if (slot->proving)
+		if (ask(ingest, slot, false))
 			open++;
 	}
 	return open;
@@ -328,20 +349,39 @@ hear_anchors(LhKafkaIngest *ingest)
 	for (int e = 0; e < count; e++)
 	{
 		LhKafkaSlot *slot = &ingest->slots[events[e].slot];
+		bool		first = !slot->proving_last;
 		bool		strange;
+		bool		late;
 
 		if (!slot->proving || !judge(&events[e], slot, &strange))
 			continue;
+		lh_kafka_stop(ingest->twin, slot->topic, slot->partition);
+		late = first ? slot->last_offset > slot->anchor_offset : !strange;
+		if (first && strange && late && ask(ingest, slot, true))
+			continue;
 		slot->proving = false;
 		answered++;
-		lh_kafka_stop(ingest->twin, slot->topic, slot->partition);
-		if (strange)
-			note_stranger(ingest, slot);
-		else
+		if (first && !strange)
 			set_anchor(slot);
+		else
+			note_stranger(ingest, slot, late);
 	}
 	lh_kafka_release(events, count);
 	return answered;
+}
+
+/*
+ * give_up ends a proof that got no answer in time.
+ */
+static void
+give_up(LhKafkaIngest *ingest)
+{
+	ingest->prove_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PROOF_PAUSE_MS);
+	for (int i = 0; i < ingest->count; i++)
+	{
+		if (ingest->slots[i].proving && ingest->slots[i].proving_last)
+			note_stranger(ingest, &ingest->slots[i], true);
+	}
 }
 
 /*
@@ -382,7 +422,7 @@ lh_kafka_prove(LhKafkaIngest *ingest)
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (open > 0)
-		ingest->prove_after = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PROOF_PAUSE_MS);
+		give_up(ingest);
 	lh_kafka_stop_all(ingest->twin);
 	return ingest->strangers == NIL;
 }

@@ -137,7 +137,8 @@ foreach my $flow (@flows)
 	append_to_file($runs, "INSERT INTO dr.failed SELECT 0, name, error FROM lakehouse.run() WHERE status = 'failed';\n");
 	my @pgbench = ('pgbench', '-n', '-h', $node->host, '-p', $node->port, '--max-tries=10', '-c', '2', '-T', '6');
 	my $log = $node->basedir . '/pgbench.log';
-	my $writer = IPC::Run::start([@pgbench, '-f', $writes, 'postgres'], '>', $log, '2>&1');
+	# at a rate that a run keeps up with, however fast the machine is
+	my $writer = IPC::Run::start([@pgbench, '-R', '60', '-f', $writes, 'postgres'], '>', $log, '2>&1');
 	my $runner = IPC::Run::start([@pgbench, '-f', $runs, 'postgres'], '>', "$log.runs", '2>&1');
 	ok($writer->finish, 'writers ended well');
 	ok($runner->finish, 'runs at the same time ended well');
