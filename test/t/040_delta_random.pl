@@ -138,7 +138,7 @@ foreach my $flow (@flows)
 	my @pgbench = ('pgbench', '-n', '-h', $node->host, '-p', $node->port, '--max-tries=10', '-c', '2', '-T', '6');
 	my $log = $node->basedir . '/pgbench.log';
 	# at a rate that a run keeps up with, however fast the machine is
-	my $writer = IPC::Run::start([@pgbench, '-R', '60', '-f', $writes, 'postgres'], '>', $log, '2>&1');
+	my $writer = IPC::Run::start([@pgbench, '-R', '30', '-f', $writes, 'postgres'], '>', $log, '2>&1');
 	my $runner = IPC::Run::start([@pgbench, '-f', $runs, 'postgres'], '>', "$log.runs", '2>&1');
 	ok($writer->finish, 'writers ended well');
 	ok($runner->finish, 'runs at the same time ended well');

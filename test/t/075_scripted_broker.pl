@@ -185,7 +185,7 @@ for my $case ([ 'back', 'log 0 0 5', qr/\|55000 .*(shortened|created again)/ ], 
 # nothing of it is stored.
 sub strange { return value_of("SELECT count(*) FROM bronze.$_[0] WHERE partition = 0 AND value LIKE '%new'") }
 
-for my $case ([ 'stop', qr/\|55000 record 9 of .*created again$/ ], [ 'skip', undef ])
+for my $case ([ 'stop', qr/\|55000 record 19 of .*created again$/ ], [ 'skip', undef ])
 {
 	my ($policy, $reason) = @$case;
 	my $name = "behind_$policy";
