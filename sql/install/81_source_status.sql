@@ -1,3 +1,35 @@
+-- What keeps a source from being read by whoever may, whatever its last attempt
+-- came to.
+
+CREATE FUNCTION lakehouse._no_worker(source_id integer)
+RETURNS text AS 'MODULE_PATHNAME', 'lakehouse_no_worker'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION lakehouse._no_worker(integer) IS
+'why a continuous source of this database has no background worker and gets none by itself, or NULL';
+
+CREATE VIEW lakehouse._source_obstacle AS
+SELECT s.source_id, o.obstacle,
+       CASE WHEN s.trigger OPERATOR(pg_catalog.=) 'continuous' AND s.paused IS NULL AND o.obstacle IS NULL
+            THEN lakehouse._no_worker(s.source_id) END AS no_worker
+  FROM lakehouse.source s
+  LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) s.target
+ CROSS JOIN (SELECT pg_catalog.concat(i.system_identifier, '/', d.oid) AS home
+               FROM pg_catalog.pg_control_system() i, pg_catalog.pg_database d
+              WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) h
+ CROSS JOIN LATERAL (SELECT CASE
+         WHEN s.home OPERATOR(pg_catalog.<>) h.home
+         THEN 'the database is a copy or was restored: run lakehouse.resume_source if the source is to run here'
+         WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) s.owner)
+         THEN 'the owner does not exist any more'
+         WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server v WHERE v.srvname OPERATOR(pg_catalog.=) s.server)
+         THEN 'the server does not exist any more'
+         WHEN c.oid IS NULL THEN 'the target table does not exist any more'
+       END AS obstacle) o;
+COMMENT ON VIEW lakehouse._source_obstacle IS 'what keeps each source from being read';
+COMMENT ON COLUMN lakehouse._source_obstacle.source_id IS 'number of the source';
+COMMENT ON COLUMN lakehouse._source_obstacle.obstacle IS 'what is gone that it needs, or NULL';
+COMMENT ON COLUMN lakehouse._source_obstacle.no_worker IS 'why nothing reads it in the background although it is continuous, or NULL';
+
 -- What sources do and did. A role sees what it owns; members of pg_monitor see
 -- all, but no content of records.
 
@@ -10,9 +42,10 @@ SELECT s.source_id, s.name, s.owner, s.server, s.kind,
             WHEN o.obstacle IS NOT NULL THEN 'blocked'
             WHEN t.failures OPERATOR(pg_catalog.>) 0 THEN 'failing'
             WHEN k.stopped_partitions OPERATOR(pg_catalog.>) 0 THEN 'stopped'
-            WHEN f.waiting_files OPERATOR(pg_catalog.>) 0 OR k.waiting_messages OPERATOR(pg_catalog.>) 0 THEN 'waiting'
+            WHEN o.no_worker IS NOT NULL OR f.waiting_files OPERATOR(pg_catalog.>) 0
+              OR k.waiting_messages OPERATOR(pg_catalog.>) 0 THEN 'waiting'
             ELSE 'idle' END AS state,
-       COALESCE(s.paused, o.obstacle, t.error, k.stopped) AS reason,
+       COALESCE(s.paused, o.obstacle, t.error, k.stopped, o.no_worker) AS reason,
        f.waiting_files, f.waiting_bytes, f.failed_files, f.changed_files, f.skipped_files,
        k.waiting_messages, k.stopped_partitions,
        COALESCE(f.rows, k.rows, 0::pg_catalog.numeric) AS rows,
@@ -22,20 +55,9 @@ SELECT s.source_id, s.name, s.owner, s.server, s.kind,
        e.clean_waiting_files, e.clean_failed_files, t.clean_error, p.widening_pending
   FROM lakehouse.source s
   LEFT JOIN lakehouse.source_state t ON t.source_id OPERATOR(pg_catalog.=) s.source_id
+  JOIN lakehouse._source_obstacle o ON o.source_id OPERATOR(pg_catalog.=) s.source_id
   LEFT JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) s.target
   LEFT JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
- CROSS JOIN (SELECT pg_catalog.concat(i.system_identifier, '/', d.oid) AS home
-               FROM pg_catalog.pg_control_system() i, pg_catalog.pg_database d
-              WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()) h
- CROSS JOIN LATERAL (SELECT CASE
-         WHEN s.home OPERATOR(pg_catalog.<>) h.home
-         THEN 'the database is a copy or was restored: run lakehouse.resume_source if the source is to run here'
-         WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_roles r WHERE r.oid OPERATOR(pg_catalog.=) s.owner)
-         THEN 'the owner does not exist any more'
-         WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server v WHERE v.srvname OPERATOR(pg_catalog.=) s.server)
-         THEN 'the server does not exist any more'
-         WHEN c.oid IS NULL THEN 'the target table does not exist any more'
-       END AS obstacle) o
   LEFT JOIN LATERAL (SELECT
          pg_catalog.count(*) FILTER (WHERE state OPERATOR(pg_catalog.=) ANY ('{discovered,loading}')) AS waiting_files,
          COALESCE(pg_catalog.sum(size OPERATOR(pg_catalog.-) "position")
@@ -82,7 +104,7 @@ COMMENT ON COLUMN lakehouse.source_status.format IS 'csv or json; NULL for Kafka
 COMMENT ON COLUMN lakehouse.source_status.path IS 'pattern beneath the directory of the server; NULL for Kafka';
 COMMENT ON COLUMN lakehouse.source_status.topics IS 'topics; NULL for files';
 COMMENT ON COLUMN lakehouse.source_status.trigger IS 'available_now or continuous';
-COMMENT ON COLUMN lakehouse.source_status.state IS 'paused (by pause_source), blocked (something it needs is gone, or another database), failing (the last attempt failed), stopped (partitions of a Kafka source cannot be read, the others go on: see kafka_status), waiting (there is something to load) or idle';
+COMMENT ON COLUMN lakehouse.source_status.state IS 'paused (by pause_source), blocked (something it needs is gone, or another database), failing (the last attempt failed), stopped (partitions of a Kafka source cannot be read, the others go on: see kafka_status), waiting (there is something to load, or no background worker is there for a continuous source, see reason) or idle';
 COMMENT ON COLUMN lakehouse.source_status.reason IS 'why it is paused, blocked, failing or stopped; otherwise NULL';
 COMMENT ON COLUMN lakehouse.source_status.waiting_files IS 'files seen and not yet loaded to the end; NULL for Kafka';
 COMMENT ON COLUMN lakehouse.source_status.waiting_bytes IS 'bytes of those still to be read; NULL for Kafka';

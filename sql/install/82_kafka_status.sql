@@ -10,6 +10,7 @@ SELECT s.name AS source,
              AND (s.options OPERATOR(pg_catalog.->>) 'on_data_loss') OPERATOR(pg_catalog.=) 'wait' THEN 'waiting'
             WHEN k.sqlstate IS NOT NULL THEN 'stopped'
             WHEN s.paused IS NOT NULL THEN 'paused'
+            WHEN o.obstacle IS NOT NULL THEN 'blocked'
             WHEN t.failures OPERATOR(pg_catalog.>) 0 THEN 'failing'
             ELSE 'active' END AS state,
        k.next_offset AS "position",
@@ -18,8 +19,10 @@ SELECT s.name AS source,
        GREATEST(k.high_offset OPERATOR(pg_catalog.-) k.end_offset, 0) AS open_transactions,
        l.lag,
        CASE WHEN l.lag OPERATOR(pg_catalog.=) 0
-            THEN CASE WHEN s.paused IS NULL AND COALESCE(t.failures, 0) OPERATOR(pg_catalog.=) 0 THEN 0::pg_catalog.float8 END
-            ELSE GREATEST(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()
+            THEN CASE WHEN s.trigger OPERATOR(pg_catalog.=) 'continuous' AND s.paused IS NULL AND o.obstacle IS NULL
+                       AND o.no_worker IS NULL AND COALESCE(t.failures, 0) OPERATOR(pg_catalog.=) 0 THEN 0::pg_catalog.float8 END
+            WHEN COALESCE(k.caught_up, r.last_record) IS NOT NULL
+            THEN GREATEST(pg_catalog.date_part('epoch', pg_catalog.clock_timestamp()
                    OPERATOR(pg_catalog.-) GREATEST(k.caught_up, r.last_record)), 0) END AS lag_seconds,
        r.last_record,
        k.last_fetch,
@@ -45,6 +48,7 @@ SELECT s.name AS source,
             THEN h.worker END AS worker
   FROM lakehouse.kafka_offset k
   JOIN lakehouse.source s ON s.source_id OPERATOR(pg_catalog.=) k.source_id
+  JOIN (SELECT * FROM lakehouse._source_obstacle OFFSET 0) o ON o.source_id OPERATOR(pg_catalog.=) s.source_id
   LEFT JOIN lakehouse.kafka_share h ON h.source_id OPERATOR(pg_catalog.=) k.source_id
         AND h.topic OPERATOR(pg_catalog.=) k.topic AND h."partition" OPERATOR(pg_catalog.=) k."partition"
   LEFT JOIN lakehouse.source_state t ON t.source_id OPERATOR(pg_catalog.=) k.source_id
@@ -62,13 +66,13 @@ COMMENT ON COLUMN lakehouse.kafka_status.source IS 'name of the source';
 COMMENT ON COLUMN lakehouse.kafka_status.owner IS 'role in whose name the source runs';
 COMMENT ON COLUMN lakehouse.kafka_status.topic IS 'name of the topic';
 COMMENT ON COLUMN lakehouse.kafka_status."partition" IS 'number of the partition, from 0';
-COMMENT ON COLUMN lakehouse.kafka_status.state IS 'stopped (this partition cannot be read, see error and hint), waiting (the same under {"on_data_loss": "wait"}), paused (the source is), failing (nothing of the source can be read at present, see source_status) or active';
+COMMENT ON COLUMN lakehouse.kafka_status.state IS 'stopped (this partition cannot be read, see error and hint), waiting (the same under {"on_data_loss": "wait"}), paused, blocked or failing (the source is: see source_status) or active';
 COMMENT ON COLUMN lakehouse.kafka_status."position" IS 'next offset to read';
 COMMENT ON COLUMN lakehouse.kafka_status.low_offset IS 'oldest offset that the broker had when last asked';
 COMMENT ON COLUMN lakehouse.kafka_status.end_offset IS 'end of the partition when last heard: the offset that the next record will get, or, once everything before it was read, the first offset of a transaction that is not finished';
 COMMENT ON COLUMN lakehouse.kafka_status.open_transactions IS 'offsets behind end_offset that belong to transactions not finished when last heard, or follow one; a worker looks every lakehouse.kafka_refresh_interval';
 COMMENT ON COLUMN lakehouse.kafka_status.lag IS 'offsets between position and end when last heard; control records and records of aborted transactions count while there are records behind them, not at the end';
-COMMENT ON COLUMN lakehouse.kafka_status.lag_seconds IS 'how old the oldest unread record can be at most, in seconds: time since nothing was left to read, or since the Kafka timestamp of the last record that was loaded if that is later; 0 without lag; NULL if neither is known, and without lag also while the source is paused or failing, for then nobody looks';
+COMMENT ON COLUMN lakehouse.kafka_status.lag_seconds IS 'how old the oldest unread record can be at most, in seconds: time since nothing was left to read, or since the Kafka timestamp of the last record that was loaded if that is later; 0 without lag; NULL if neither is known, and without lag also while nobody looks: between runs of a source that is not continuous, or while it is paused, blocked or failing or has no worker';
 COMMENT ON COLUMN lakehouse.kafka_status.last_record IS 'Kafka timestamp of the last record that was loaded';
 COMMENT ON COLUMN lakehouse.kafka_status.last_fetch IS 'when a record or the end of the partition came last, as of the last batch; of a partition without new records that may be long ago, and source_status tells whether all is well';
 COMMENT ON COLUMN lakehouse.kafka_status.rows IS 'records stored from this partition since the source was made';

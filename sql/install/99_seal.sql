@@ -11,6 +11,7 @@ GRANT EXECUTE ON FUNCTION lakehouse.current_load(regclass) TO PUBLIC;
 GRANT EXECUTE ON FUNCTION lakehouse._in_loads(bigint, bigint[], double precision) TO PUBLIC;
 -- The condition of the status views, which is called as whoever reads them.
 GRANT EXECUTE ON FUNCTION lakehouse._may_see(regrole) TO PUBLIC;
+GRANT EXECUTE ON FUNCTION lakehouse._no_worker(integer) TO PUBLIC;
 -- Trigger functions: of use only as triggers that owners put on their tables.
 GRANT EXECUTE ON FUNCTION lakehouse._stamp() TO PUBLIC;
 GRANT EXECUTE ON FUNCTION lakehouse._keep_old_images() TO PUBLIC;

@@ -34,6 +34,7 @@
 #include "utils/wait_event.h"
 
 #include "compat.h"
+#include "guc.h"
 #include "worker/worker.h"
 
 /* who this process registered: slot, generation and the postmaster's handle */
@@ -53,6 +54,7 @@ static char *worker_title(const LhWorkerConfig *config);
 PGDLLEXPORT void lh_worker_main(Datum main_arg);
 
 PG_FUNCTION_INFO_V1(lakehouse_workers);
+PG_FUNCTION_INFO_V1(lakehouse_no_worker);
 
 const char *
 lh_worker_kind_name(LhWorkerKind kind)
@@ -375,4 +377,37 @@ lakehouse_workers(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
 	}
 	return (Datum) 0;
+}
+
+/*
+ * lakehouse._no_worker(source_id) tells why a continuous source of this database
+ * has no worker and gets none by itself, or NULL.
+ */
+Datum
+lakehouse_no_worker(PG_FUNCTION_ARGS)
+{
+	int32		source_id = PG_GETARG_INT32(0);
+	bool		full = false;
+	LhSlot	   *slots;
+	int			count;
+
+	if (!lh_shmem_available())
+		PG_RETURN_TEXT_P(cstring_to_text("nothing runs in the background: lakehouse is not in shared_preload_libraries"));
+	slots = lh_slots_copy(&count);
+	for (int i = 0; i < count; i++)
+	{
+		const LhSlot *slot = &slots[i];
+
+		if ((slot->state != LH_SLOT_STARTING && slot->state != LH_SLOT_ALIVE) ||
+			slot->config.database != MyDatabaseId)
+			continue;
+		if (slot->config.kind == LH_WORKER_SOURCE && slot->config.object == source_id)
+			PG_RETURN_NULL();
+		/* it takes a note of what waits for a place */
+		full |= slot->config.kind == LH_WORKER_SCHEDULER && slot->note[0] != '\0';
+	}
+	if (!full)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("no background worker is free: increase lakehouse.max_workers (now %d) or max_worker_processes (now %d)",
+											  lh_max_workers, max_worker_processes)));
 }

@@ -244,6 +244,8 @@ $node->safe_psql('postgres', "CREATE TABLE bronze.n$_ (id int, grp text, val int
 	  . " path => 'n$_/*.csv', options => '{\"header\": true}', trigger => 'continuous')") for 1 .. 3;
 poll('postgres', "SELECT note FROM lakehouse.worker_status WHERE kind = 'scheduler'",
 	'no worker free for 3 workers of sources, 0 owners of flows, 0 owners of files, 0 senders, 0 tasks', 'sources that wait for a worker are shown');
+is( $node->safe_psql('postgres', "SELECT count(*) FROM lakehouse.source_status WHERE state = 'waiting' AND reason LIKE 'no background worker is free: increase lakehouse.max\\_workers (now 3)%'"),
+	'3', 'each of them says so');
 put('again', 3);
 poll('postgres', $gold, 'g0:20:1 g1:40:2', 'flows are not kept out by waiting sources');
 $node->safe_psql('postgres', "ALTER SYSTEM RESET lakehouse.max_workers");
@@ -252,6 +254,7 @@ put("n$_", $_) for 1 .. 3;
 poll('postgres', 'SELECT (SELECT count(*) FROM bronze.n1) + (SELECT count(*) FROM bronze.n2) + (SELECT count(*) FROM bronze.n3)',
 	'3', 'after a reload with more workers they run');
 poll('postgres', "SELECT count(note) FROM lakehouse.worker_status WHERE kind = 'scheduler'", '0', 'and nothing waits');
+is($node->safe_psql('postgres', 'SELECT count(reason) FROM lakehouse.source_status'), '0', 'nor says so');
 
 # ------------------------------------------------------- standby and promotion
 $node->append_conf('postgresql.conf', "wal_level = replica\nmax_wal_senders = 4\nhot_standby = on\n");
