@@ -53,7 +53,8 @@ sub avro_values
 	return JSON::PP::decode_json($out);
 }
 
-sub text { return JSON::PP->new->allow_nonref->ascii->encode($_[0]) }
+# text makes a JSON string of what holds no control characters
+sub text { return '"' . ($_[0] =~ s/(["\\])/\\$1/gr) . '"' }
 sub literal { return "'" . ($_[0] =~ s/'/''/gr) . "'" }
 sub framed { return sprintf('00%08x%s', @_) }
 
@@ -342,7 +343,7 @@ registry('mode silent');
 put(710, sprintf($edge, '{"name": "n", "type": "int"}'));
 produce('again', framed(700, number(6000) . '00'), framed(710, number(6001)), framed(700, number(6002) . '00'));
 my $pid = worker_pid($node, 'again');
-wait_until(sub { registry('asked') =~ /710/ }, 'the worker has asked');
+wait_until(sub { registry('asked') =~ /710/ }, 60) or fail('the worker has asked');
 is($node->safe_psql('postgres', "SELECT coalesce(xact_start::text, 'none') FROM pg_stat_activity WHERE pid = $pid"), 'none',
 	'no transaction is open while a worker waits for the registry');
 # meanwhile: what is refused
@@ -375,6 +376,9 @@ registry('mode good');
 ok(poll_value($node, 'SELECT count(*) FROM bronze.again', '6003'), 'and it goes on by itself');
 is($node->safe_psql('postgres', q{SELECT sum(n), count(DISTINCT ("partition", "offset")) FROM bronze.again}), '18015003|6003', 'with every message, once');
 $node->safe_psql('postgres', q{SELECT lakehouse.drop_source('again')});
+make_source('bounded', 'again', 'n integer, "partition" integer, "offset" bigint', '{"value_format": "avro"}');
+is(run('bounded'), '6003|0', 'a run reads them, too');
+same_multiset($node, 'SELECT n, "partition", "offset" FROM bronze.bounded', 'SELECT n, "partition", "offset" FROM bronze.again', 'and stores the same');
 
 put(720, sprintf($edge, '{"name": "n", "type": "int"}'));
 produce('trouble', framed(720, number(1)), framed(720, number(2)));
@@ -410,6 +414,26 @@ unlike($err . slurp_file($node->logfile), qr/secretwor(?!')/, 'which stands nowh
 $node->safe_psql('postgres', q{ALTER USER MAPPING FOR CURRENT_USER SERVER registered OPTIONS (SET "schema.registry.password" 'secret"word')});
 is(run('trouble'), '2|0', 'and with the right one every message arrives');
 registry('mode good');
+
+# ----------------------------------------------------------------- an encrypted one
+my $keys = PostgreSQL::Test::Utils::tempdir();
+IPC::Run::run([ 'openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', 2, '-subj', '/CN=registry', '-addext', 'subjectAltName=IP:127.0.0.1',
+		'-keyout', "$keys/key", '-out', "$keys/certificate" ], '>', '/dev/null', '2>', '/dev/null') or die 'openssl req';
+mkdir "$keys/$_" or die "$keys/$_: $!" for 'schemas', 'schemas/ids';
+append_to_file("$keys/schemas/ids/720", "HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n{\"schema\": "
+	  . text(sprintf($edge, '{"name": "n", "type": "int"}')) . '}');
+my $port = PostgreSQL::Test::Cluster::get_free_port();
+my $secure = IPC::Run::start([ 'openssl', 's_server', '-quiet', '-HTTP', '-accept', "127.0.0.1:$port", '-key', "$keys/key", '-cert', "$keys/certificate" ],
+	'<', \my $nothing, '>', \my $said, '2>', \my $complained, init => sub { chdir $keys });
+wait_until(sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $port) }, 30) or die 'openssl s_server';
+$node->safe_psql('postgres', qq(CREATE SERVER encrypted FOREIGN DATA WRAPPER lakehouse_kafka
+	OPTIONS ("bootstrap.servers" '$broker->{servers}', "schema.registry.url" 'https://127.0.0.1:$port')));
+make_source('encrypted', 'trouble', 'n integer', '{"value_format": "avro"}', server => 'encrypted');
+($status, $out, $err) = $node->psql('postgres', q{SELECT * FROM lakehouse.run_source('encrypted')});
+like($err, qr/schema registry of server "encrypted" gives no answer: SSL/, 'a certificate that nobody trusts');
+$node->safe_psql('postgres', q{ALTER SERVER encrypted OPTIONS (ADD "schema.registry.ssl.ca.pem" } . literal(slurp_file("$keys/certificate")) . ')');
+is(run('encrypted'), '2|0', 'one that the server names');
+$secure->kill_kill;
 
 is($node->safe_psql('postgres', q{SELECT count(*) FROM lakehouse.verify() WHERE NOT ok}), '0', 'verify finds nothing');
 
