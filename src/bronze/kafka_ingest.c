@@ -175,8 +175,8 @@ share_changed(const LhKafkaIngest *ingest)
 static void
 discard_messages(LhKafkaIngest *ingest)
 {
-	lh_kafka_release(ingest->messages, ingest->message_count);
-	ingest->message_count = 0;
+	lh_kafka_release(ingest->messages, Max(ingest->message_count, ingest->held.count));
+	ingest->message_count = ingest->held.count = 0;
 	ingest->message_bytes = 0;
 }
 
@@ -484,8 +484,9 @@ ingest_batch(LhIngest *base, LhIngestCounts *counts)
 	/* what came before the trouble is good */
 	if (ingest->trouble.sqlstate != 0 && ingest->message_count == 0)
 		raise_trouble(ingest);
-	/* a run may have more to wait for, which is not done here */
-	if (ingest->message_count == 0 && !ingest->changed)
+	/* a run may have more to wait for, which is not done here, and for what the last
+	 * batch held back a schema is to be asked for */
+	if ((ingest->message_count == 0 && !ingest->changed) || !lh_kafka_schemas_known(ingest))
 		return !ingest->continuous;
 
 	LH_FAULT("kafka-poll");
@@ -533,6 +534,7 @@ write_batch(LhKafkaIngest *ingest, LhIngestCounts *counts)
 		write_messages(ingest, counts);
 	LH_FAULT("kafka-offset-write");
 	save_positions(ingest);
+	lh_kafka_schemas_resume(ingest);
 }
 
 static bool
@@ -540,27 +542,6 @@ long_enough(const LhKafkaIngest *ingest, TimestampTz started)
 {
 	return ingest->continuous &&
 		TimestampDifferenceExceeds(started, GetCurrentTimestamp(), BATCH_MS);
-}
-
-/*
- * take_known takes messages, unless their schemas have to be asked for: that is
- * done outside of the transaction.  Then they are read once more after the batch.
- */
-static void
-take_known(LhKafkaIngest *ingest, int limit)
-{
-	LhKafkaSlot *before = lh_kafka_schemas_before(ingest);
-
-	(void) take_messages(ingest, limit);
-	if (before == NULL)
-		return;
-	if (!lh_kafka_schemas_known(ingest))
-	{
-		discard_messages(ingest);
-		memcpy(ingest->slots, before, sizeof(LhKafkaSlot) * ingest->count);
-		ingest->again = ingest->changed = true;
-	}
-	pfree(before);
 }
 
 /*
@@ -604,8 +585,12 @@ write_messages(LhKafkaIngest *ingest, LhIngestCounts *counts)
 		records += ingest->message_count;
 		discard_messages(ingest);
 		if (load.bytes < batch_bytes(ingest) && ingest->reading && !long_enough(ingest, load.started))
-			take_known(ingest, Min(lh_kafka_may_take(ingest),
-								   (int) Min(CHUNK, batch_rows(ingest) - records)));
+		{
+			lh_kafka_schemas_mark(ingest);
+			(void) take_messages(ingest, Min(lh_kafka_may_take(ingest),
+											 (int) Min(CHUNK, batch_rows(ingest) - records)));
+			lh_kafka_schemas_hold(ingest);
+		}
 	}
 	written = lh_writer_end_load(writer);
 	load.rows = written.rows;

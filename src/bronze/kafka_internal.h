@@ -22,6 +22,16 @@
 /* looks without a record of a partition that has some before it is stopped */
 #define LH_KAFKA_STALL_LIMIT 3
 
+/* Messages that a batch has taken and cannot write yet; they stay in memory. */
+typedef struct LhKafkaHeld
+{
+	int			count;			/* 0 = there are none */
+	int64		bytes;
+	LhKafkaSlot *before;		/* the slots before they were taken, and after: in
+								 * the context of the batch */
+	LhKafkaSlot *after;
+} LhKafkaHeld;
+
 /* A source being read.  Lives in the context of its LhIngest. */
 typedef struct LhKafkaIngest
 {
@@ -32,6 +42,7 @@ typedef struct LhKafkaIngest
 	LhKafka    *kafka;
 	LhSchemaRegistry *registry; /* has schemas of values; NULL = none is needed */
 	bool		learning;		/* some of those of the messages are asked for */
+	LhKafkaHeld held;
 	LhKafka    *twin;			/* of lh_kafka_prove; NULL until it is needed */
 	LhShare		share;			/* as the slots were chosen */
 	LhKafkaShare *shares;		/* who reads what; in slot_context */
@@ -115,13 +126,15 @@ extern void lh_kafka_apply_strangers(LhKafkaIngest *ingest);
 /*
  * Schemas of values, kafka_schemas.c.  Learn asks for those of the messages in
  * memory, outside of a worker's transaction; false if it should be called again.
- * Within a transaction "before" copies the slots, NULL if no registry is needed,
- * and "known" tells whether the messages that were taken then can be decoded.
+ * Known tells whether all of them can be judged.  Within a transaction, what is
+ * taken after "mark" is held back by "hold" if not, until "resume".
  */
 extern void lh_kafka_schemas_open(LhKafkaIngest *ingest);
 extern bool lh_kafka_schemas_learn(LhKafkaIngest *ingest);
-extern LhKafkaSlot *lh_kafka_schemas_before(const LhKafkaIngest *ingest);
 extern bool lh_kafka_schemas_known(const LhKafkaIngest *ingest);
+extern void lh_kafka_schemas_mark(LhKafkaIngest *ingest);
+extern void lh_kafka_schemas_hold(LhKafkaIngest *ingest);
+extern void lh_kafka_schemas_resume(LhKafkaIngest *ingest);
 
 /* tells the group the saved positions, now and then, and hears of its answer */
 extern void lh_kafka_publish_positions(LhKafkaIngest *ingest, bool closing);
