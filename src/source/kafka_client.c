@@ -133,6 +133,7 @@ new_client(void)
 				(errcode_for_file_access(),
 				 errmsg("could not create a pipe for the Kafka client: %m")));
 	}
+	kafka->answered_by = -1;
 	return kafka;
 }
 

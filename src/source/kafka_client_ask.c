@@ -31,6 +31,19 @@ lh_kafka_slice(TimestampTz deadline, int *slice)
 }
 
 /*
+ * note_broker remembers a broker that is there: the one that gave the answer, or
+ * one that it names, for those of "bootstrap.servers" have no number.
+ */
+static void
+note_broker(LhKafka *kafka, const struct rd_kafka_metadata *metadata)
+{
+	if (metadata->orig_broker_id >= 0)
+		kafka->answered_by = metadata->orig_broker_id;
+	else if (metadata->broker_cnt > 0)
+		kafka->answered_by = metadata->brokers[0].id;
+}
+
+/*
  * ask_metadata asks for one topic, for all (all = true) or for those that the
  * client knows (topic = NULL); NULL with *error if nobody answers in time.  The
  * caller releases the answer.
@@ -50,6 +63,7 @@ ask_metadata(LhKafka *kafka, bool all, rd_kafka_topic_t *topic, TimestampTz dead
 		if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
 		{
 			lh_kafka_heard(kafka);
+			note_broker(kafka, metadata);
 			return metadata;
 		}
 		if (kafka->refused)

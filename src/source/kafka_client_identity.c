@@ -42,17 +42,33 @@ read_id(rd_kafka_event_t *event, char *id)
 	return strcmp(id, NO_ID) != 0;
 }
 
+/*
+ * send_question asks for a topic; the answer comes to the queue.  Any broker knows
+ * it.  Left to itself, librdkafka would wait for the controller, which may be away.
+ */
+static void
+send_question(LhKafka *kafka, const char *topic, rd_kafka_queue_t *queue)
+{
+	rd_kafka_TopicCollection_t *topics = rd_kafka_TopicCollection_of_topic_names(&topic, 1);
+	rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(kafka->rk, RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+	char		message[512];
+
+	if (kafka->answered_by >= 0)
+		rd_kafka_AdminOptions_set_broker(options, kafka->answered_by, message, sizeof(message));
+	rd_kafka_DescribeTopics(kafka->rk, topics, options, queue);
+	rd_kafka_AdminOptions_destroy(options);
+	rd_kafka_TopicCollection_destroy(topics);
+}
+
 bool
 lh_kafka_topic_id(LhKafka *kafka, const char *topic, int timeout_ms, char *id)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
 	rd_kafka_queue_t *queue = rd_kafka_queue_new(kafka->rk);
-	rd_kafka_TopicCollection_t *topics = rd_kafka_TopicCollection_of_topic_names(&topic, 1);
 	rd_kafka_event_t *event = NULL;
 	bool		known = false;
 
-	rd_kafka_DescribeTopics(kafka->rk, topics, NULL, queue);
-	rd_kafka_TopicCollection_destroy(topics);
+	send_question(kafka, topic, queue);
 	while (event == NULL && !QueryCancelPending && !ProcDiePending && GetCurrentTimestamp() < deadline)
 		event = rd_kafka_queue_poll(queue, 20);
 	if (event != NULL)

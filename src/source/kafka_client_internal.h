@@ -44,6 +44,7 @@ struct LhKafka
 	bool		twin;			/* made by lh_kafka_twin */
 	rd_kafka_message_t **taken; /* room for lh_kafka_take */
 	int			taken_size;
+	int32		answered_by;	/* a broker that answers, for lh_kafka_topic_id; -1 = none yet */
 	struct LhKafkaSending *sending; /* producer: what is under way, or NULL */
 
 	/* what the callbacks remembered */
