@@ -239,15 +239,10 @@ lh_clean_redefine(int32 source_id, Jsonb *options)
 void
 lh_clean_hurry(int32 source_id)
 {
-	static const Oid types[] = {INT4OID};
-	Datum		value = Int32GetDatum(source_id);
-	LhCatalog	catalog;
-
-	lh_catalog_begin(&catalog);
-	lh_catalog_run("UPDATE lakehouse.file_clean SET due = pg_catalog.clock_timestamp()"
-				   " WHERE source_id OPERATOR(pg_catalog.=) $1 AND due IS NOT NULL"
-				   "   AND attempts OPERATOR(pg_catalog.>) 0", 1, types, &value, NULL);
-	lh_catalog_end(&catalog);
+	lh_catalog_run_for(source_id,
+					   "UPDATE lakehouse.file_clean SET due = pg_catalog.clock_timestamp()"
+					   " WHERE source_id OPERATOR(pg_catalog.=) $1 AND due IS NOT NULL"
+					   "   AND attempts OPERATOR(pg_catalog.>) 0");
 }
 
 List *
@@ -314,14 +309,8 @@ lh_clean_failed(int32 source_id, int sqlstate, const char *message)
 void
 lh_clean_succeeded(int32 source_id)
 {
-	static const Oid types[] = {INT4OID};
-	Datum		value = Int32GetDatum(source_id);
-	LhCatalog	catalog;
-
-	lh_catalog_begin(&catalog);
-	lh_catalog_run("UPDATE lakehouse.source_state SET clean_failures = 0, clean_sqlstate = NULL, clean_error = NULL,"
-				   "   clean_retry_at = NULL"
-				   " WHERE source_id OPERATOR(pg_catalog.=) $1 AND clean_failures OPERATOR(pg_catalog.>) 0",
-				   1, types, &value, NULL);
-	lh_catalog_end(&catalog);
+	lh_catalog_run_for(source_id,
+					   "UPDATE lakehouse.source_state SET clean_failures = 0, clean_sqlstate = NULL, clean_error = NULL,"
+					   "   clean_retry_at = NULL"
+					   " WHERE source_id OPERATOR(pg_catalog.=) $1 AND clean_failures OPERATOR(pg_catalog.>) 0");
 }

@@ -15,15 +15,13 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
 #include "catalog/pg_type.h"
 #include "common/cryptohash.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #include "bronze/file_content.h"
+#include "bronze/file_hash.h"
 #include "catalog/catalog_access.h"
 #include "fault.h"
 
@@ -133,28 +131,16 @@ digest_file(int fd, const char *name, int64 size, LhContent *content)
 {
 	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA256);
 	uint8	   *buffer = palloc(READ_SIZE);
-	int64		position = 0;
-	ssize_t		count = 0;
 	bool		fine = hash != NULL && pg_cryptohash_init(hash) >= 0;
 
 	PG_TRY();
 	{
-		while (fine && position < size)
+		for (int64 position = 0; fine && position < size; position += READ_SIZE)
 		{
-			CHECK_FOR_INTERRUPTS();
-			count = pread(fd, buffer, Min(READ_SIZE, size - position), position);
-			if (count < 0 && errno == EINTR)
-				continue;
-			if (count < 0)
-				ereport(ERROR,
-						(errcode_for_file_access(),
-						 errmsg("could not read file \"%s\": %m", name)));
-			if (count == 0)
-				ereport(ERROR,
-						(errcode(ERRCODE_IO_ERROR),
-						 errmsg("file \"%s\" became shorter while it was read", name)));
-			fine = pg_cryptohash_update(hash, buffer, count) >= 0;
-			position += count;
+			size_t		length = Min(READ_SIZE, size - position);
+
+			lh_file_read_exactly(fd, name, (char *) buffer, length, position);
+			fine = pg_cryptohash_update(hash, buffer, length) >= 0;
 		}
 		fine = fine && pg_cryptohash_final(hash, content->digest, sizeof(content->digest)) >= 0;
 		if (!fine)

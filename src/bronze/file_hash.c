@@ -104,8 +104,8 @@ hash_block(const char *data, size_t length, uint64 seed)
 	return end_lanes(lanes, length);
 }
 
-static void
-read_exactly(int fd, const char *name, char *buffer, size_t length, int64 position)
+void
+lh_file_read_exactly(int fd, const char *name, char *buffer, size_t length, int64 position)
 {
 	size_t		filled = 0;
 
@@ -182,7 +182,7 @@ read_missing(LhFileHash *hash, int64 end)
 	char	   *buffer = palloc(LH_HASH_BLOCK);
 	size_t		length = (size_t) (end - hash->position);
 
-	read_exactly(hash->fd, hash->name, buffer, length, hash->position);
+	lh_file_read_exactly(hash->fd, hash->name, buffer, length, hash->position);
 	take_bytes(hash, buffer, length);
 	pfree(buffer);
 }
@@ -229,7 +229,7 @@ lh_file_hash_end(LhFileHash *hash, int64 end, int64 *blocks)
 		read_missing(hash, (hash->position / LH_HASH_BLOCK + 1) * LH_HASH_BLOCK);
 	*blocks = (int64) hash->chain;
 	buffer = palloc(Max(end - last, 1));
-	read_exactly(hash->fd, hash->name, buffer, (size_t) (end - last), last);
+	lh_file_read_exactly(hash->fd, hash->name, buffer, (size_t) (end - last), last);
 	result = (int64) hash_block(buffer, (size_t) (end - last), hash->chain);
 	pfree(buffer);
 	return result;

@@ -38,6 +38,9 @@ extern void lh_file_hash_begin(LhFileHash *hash, int fd, const char *name, int64
  */
 extern int64 lh_file_hash_end(LhFileHash *hash, int64 end, int64 *blocks);
 
+/* reads bytes that the file must have; raises if it cannot be read or is shorter */
+extern void lh_file_read_exactly(int fd, const char *name, char *buffer, size_t length, int64 position);
+
 /* both at once */
 extern int64 lh_file_hash(int fd, const char *name, int64 begin, int64 end, int64 *blocks);
 

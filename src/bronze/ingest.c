@@ -369,20 +369,14 @@ lh_ingest_run(const LhSource *source, LhIngestCounts *counts)
 void
 lh_source_succeeded(int32 source_id)
 {
-	static const Oid types[] = {INT4OID};
-	Datum		value = Int32GetDatum(source_id);
-	LhCatalog	catalog;
-
-	lh_catalog_begin(&catalog);
-	lh_catalog_run("INSERT INTO lakehouse.source_state AS s (source_id, last_success)"
-				   " VALUES ($1, pg_catalog.clock_timestamp())"
-				   " ON CONFLICT (source_id) DO UPDATE SET last_success = excluded.last_success,"
-				   "   failures = 0, sqlstate = NULL, error = NULL, retry_at = NULL"
-				   " WHERE s.failures OPERATOR(pg_catalog.>) 0 OR s.last_success IS NULL"
-				   "    OR s.last_success OPERATOR(pg_catalog.<) (pg_catalog.clock_timestamp()"
-				   "       OPERATOR(pg_catalog.-) '1 second'::pg_catalog.interval)",
-				   1, types, &value, NULL);
-	lh_catalog_end(&catalog);
+	lh_catalog_run_for(source_id,
+					   "INSERT INTO lakehouse.source_state AS s (source_id, last_success)"
+					   " VALUES ($1, pg_catalog.clock_timestamp())"
+					   " ON CONFLICT (source_id) DO UPDATE SET last_success = excluded.last_success,"
+					   "   failures = 0, sqlstate = NULL, error = NULL, retry_at = NULL"
+					   " WHERE s.failures OPERATOR(pg_catalog.>) 0 OR s.last_success IS NULL"
+					   "    OR s.last_success OPERATOR(pg_catalog.<) (pg_catalog.clock_timestamp()"
+					   "       OPERATOR(pg_catalog.-) '1 second'::pg_catalog.interval)");
 }
 
 /*

@@ -183,6 +183,18 @@ lh_catalog_run(const char *sql, int nargs, const Oid *types,
 	return execute(sql, nargs, types, values, nulls, false);
 }
 
+void
+lh_catalog_run_for(int32 id, const char *sql)
+{
+	static const Oid types[] = {INT4OID};
+	Datum		value = Int32GetDatum(id);
+	LhCatalog	catalog;
+
+	lh_catalog_begin(&catalog);
+	lh_catalog_run(sql, 1, types, &value, NULL);
+	lh_catalog_end(&catalog);
+}
+
 /*
  * lh_catalog_read_latest executes a fixed SELECT under a snapshot taken now,
  * whatever the isolation level of the transaction.  For what must be seen as

@@ -34,6 +34,9 @@ extern uint64 lh_catalog_read(const char *sql, int nargs, const Oid *types,
 							  const Datum *values, const char *nulls);
 extern void lh_catalog_end(LhCatalog *catalog);
 
+/* one fixed statement in a bracket of its own, of which $1 is the id of an object */
+extern void lh_catalog_run_for(int32 id, const char *sql);
+
 /* Gives each row of a fixed SELECT to "take" and keeps none; false ends it. */
 typedef bool (*LhCatalogRow) (TupleTableSlot *slot, void *arg);
 extern void lh_catalog_each(const char *sql, int nargs, const Oid *types,

@@ -324,17 +324,11 @@ follow_triggers(OrderEntry *entries, int count)
 void
 lh_flow_succeeded(int32 flow_id)
 {
-	static const Oid types[] = {INT4OID};
-	Datum		value = Int32GetDatum(flow_id);
-	LhCatalog	catalog;
-
-	lh_catalog_begin(&catalog);
-	lh_catalog_run("INSERT INTO lakehouse.flow_state AS s (flow_id, last_success)"
-				   " VALUES ($1, pg_catalog.clock_timestamp())"
-				   " ON CONFLICT (flow_id) DO UPDATE SET last_success = excluded.last_success,"
-				   " failures = 0, sqlstate = NULL, error = NULL, retry_at = NULL",
-				   1, types, &value, NULL);
-	lh_catalog_end(&catalog);
+	lh_catalog_run_for(flow_id,
+					   "INSERT INTO lakehouse.flow_state AS s (flow_id, last_success)"
+					   " VALUES ($1, pg_catalog.clock_timestamp())"
+					   " ON CONFLICT (flow_id) DO UPDATE SET last_success = excluded.last_success,"
+					   " failures = 0, sqlstate = NULL, error = NULL, retry_at = NULL");
 }
 
 /*

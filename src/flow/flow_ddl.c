@@ -440,18 +440,6 @@ store_flow(LhFlowDefinition *definition, const LhFlow *replaced)
 }
 
 static void
-run_for_flow(const char *sql, int32 flow_id)
-{
-	static const Oid types[] = {INT4OID};
-	Datum		value = Int32GetDatum(flow_id);
-	LhCatalog	catalog;
-
-	lh_catalog_begin(&catalog);
-	lh_catalog_run(sql, 1, types, &value, NULL);
-	lh_catalog_end(&catalog);
-}
-
-static void
 store_input(int32 flow_id, Oid relation, bool streaming)
 {
 	static const Oid types[] = {INT4OID, OIDOID, BOOLOID};
@@ -481,16 +469,16 @@ store_inputs(const LhFlowDefinition *definition, const LhFlow *replaced)
 		 (strcmp(replaced->server, flow->server) != 0 || strcmp(replaced->topic, flow->topic) != 0)) ||
 		(strcmp(lh_flow_technique(flow->mode), "direct") != 0 &&
 		 (strcmp(replaced->query, flow->query) != 0 || strcmp(replaced->mode, flow->mode) != 0));
-	run_for_flow("DELETE FROM lakehouse.flow_input WHERE flow_id OPERATOR(pg_catalog.=) $1", flow->flow_id);
+	lh_catalog_run_for(flow->flow_id, "DELETE FROM lakehouse.flow_input WHERE flow_id OPERATOR(pg_catalog.=) $1");
 	foreach(cell, flow->streaming)
 		store_input(flow->flow_id, lfirst_oid(cell), true);
 	foreach(cell, flow->statics)
 		store_input(flow->flow_id, lfirst_oid(cell), false);
-	run_for_flow("DELETE FROM lakehouse.pending p WHERE p.flow_id OPERATOR(pg_catalog.=) $1"
-				 " AND NOT EXISTS (SELECT FROM lakehouse.flow_input i"
-				 "  WHERE i.flow_id OPERATOR(pg_catalog.=) p.flow_id"
-				 "    AND i.input OPERATOR(pg_catalog.=) p.input AND i.streaming)",
-				 flow->flow_id);
+	lh_catalog_run_for(flow->flow_id,
+					   "DELETE FROM lakehouse.pending p WHERE p.flow_id OPERATOR(pg_catalog.=) $1"
+					   " AND NOT EXISTS (SELECT FROM lakehouse.flow_input i"
+					   "  WHERE i.flow_id OPERATOR(pg_catalog.=) p.flow_id"
+					   "    AND i.input OPERATOR(pg_catalog.=) p.input AND i.streaming)");
 	foreach(cell, flow->streaming)
 		if (rebuild || !list_member_oid(replaced->streaming, lfirst_oid(cell)))
 			lh_pending_enqueue_existing(flow->flow_id, lfirst_oid(cell));
@@ -584,11 +572,11 @@ lakehouse_drop_flow(PG_FUNCTION_ARGS)
 	LhFlow	   *flow = lock_flow(PG_GETARG_TEXT_PP(0));
 	ListCell   *cell;
 
-	run_for_flow("DELETE FROM lakehouse.pending WHERE flow_id OPERATOR(pg_catalog.=) $1", flow->flow_id);
-	run_for_flow("DELETE FROM lakehouse.flow_input WHERE flow_id OPERATOR(pg_catalog.=) $1", flow->flow_id);
-	run_for_flow("DELETE FROM lakehouse.flow_state WHERE flow_id OPERATOR(pg_catalog.=) $1", flow->flow_id);
-	run_for_flow("DELETE FROM lakehouse.flow_run WHERE flow_id OPERATOR(pg_catalog.=) $1", flow->flow_id);
-	run_for_flow("DELETE FROM lakehouse.flow WHERE flow_id OPERATOR(pg_catalog.=) $1", flow->flow_id);
+	lh_catalog_run_for(flow->flow_id, "DELETE FROM lakehouse.pending WHERE flow_id OPERATOR(pg_catalog.=) $1");
+	lh_catalog_run_for(flow->flow_id, "DELETE FROM lakehouse.flow_input WHERE flow_id OPERATOR(pg_catalog.=) $1");
+	lh_catalog_run_for(flow->flow_id, "DELETE FROM lakehouse.flow_state WHERE flow_id OPERATOR(pg_catalog.=) $1");
+	lh_catalog_run_for(flow->flow_id, "DELETE FROM lakehouse.flow_run WHERE flow_id OPERATOR(pg_catalog.=) $1");
+	lh_catalog_run_for(flow->flow_id, "DELETE FROM lakehouse.flow WHERE flow_id OPERATOR(pg_catalog.=) $1");
 	if (OidIsValid(flow->merge.tombstones) && get_rel_name(flow->merge.tombstones) != NULL)
 	{
 		LhIdentity	saved;

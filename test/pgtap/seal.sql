@@ -19,10 +19,11 @@ SELECT results_eq(
         WHERE has_function_privilege('public', p.oid, 'EXECUTE') ORDER BY 1 $$,
     $$ VALUES ('lakehouse._in_loads(bigint,bigint[],double precision)'::text),
               ('lakehouse._keep_old_images()'), ('lakehouse._may_see(regrole)'),
+              ('lakehouse._no_worker(integer)'),
               ('lakehouse._rescued_converts(jsonb,bigint,anyelement)'), ('lakehouse._rescued_rest(jsonb)'),
               ('lakehouse._rescued_value(jsonb,bigint,anyelement)'), ('lakehouse._stamp()'),
               ('lakehouse.current_load(regclass)') $$,
-    'PUBLIC may execute nothing but the default of _load_id, triggers of managed tables, conditions on numbers and roles, and what promote_rescued calls');
+    'PUBLIC may execute nothing but the default of _load_id, triggers of managed tables, conditions on numbers and roles, what the views ask of workers, and what promote_rescued calls');
 
 SELECT is_empty(
     $$ SELECT c.oid::regclass FROM pg_class c JOIN members m ON m.classid = 'pg_class'::regclass AND m.objid = c.oid
