@@ -5,10 +5,10 @@
 #
 #   BENCH_ROWS=n      size of the large inputs (default 5000000)
 #   BENCH_RUNS=n      measured runs of each side (default 5)
-#   BENCH="csv json ..."   only these: csv csv2 wide targets json kafka
+#   BENCH="csv json ..."   only these: csv csv2 wide targets json kafka drain
 #                     latency files scan from_json scd1 gold flat
 #   BENCH_FILES=n     small files (default 20000)
-#   BENCH_MESSAGES=n  messages of the case kafka (default BENCH_ROWS, at most 640000)
+#   BENCH_MESSAGES=n  messages of the cases kafka and drain (default BENCH_ROWS, at most 640000)
 #   BENCH_KNOWN=n     known files of a scan (default 1000000)
 set -euo pipefail
 
@@ -21,6 +21,7 @@ RUNS=${BENCH_RUNS:-5}
 export LC_ALL=C.UTF-8 TZ=UTC
 home=
 broker=
+messages=
 leave() {
 	local status=$?
 	trap - EXIT INT TERM
@@ -318,16 +319,47 @@ kafka_kcat() {
 		lh_as_user "$bin/psql" -XqAt -h "$LH_HOST" -p "$port" -U postgres -d bench -c 'COPY kcat_text FROM STDIN (FORMAT csv, DELIMITER e'"'\\t'"', QUOTE e'"'\\x01'"')'
 	awk -v a="$began" -v b="$(date +%s%N)" 'BEGIN { print (b - a) / 1e6 }'
 }
-bench_kafka() {
+kafka_fill() {
+	[ -z "$messages" ] || return 0
 	messages=${BENCH_MESSAGES:-$((ROWS < 640000 ? ROWS : 640000))}
 	start_broker
 	broker_fill load 16 "$messages" 100
-	sql "CREATE TABLE bronze.kafka ($kafka_columns); CREATE TABLE plain_kafka ($kafka_columns);
+	sql "CREATE TABLE bronze.kafka ($kafka_columns);" >/dev/null
+}
+bench_kafka() {
+	kafka_fill
+	sql "CREATE TABLE plain_kafka ($kafka_columns);
 	     CREATE TABLE kcat_text (topic text, \"partition\" integer, \"offset\" bigint, key text, value text, \"timestamp\" bigint);" >/dev/null
 	compare "Kafka topic to bronze, $messages messages of 100 bytes, 16 partitions, $kind (messages/s)" 0.8 "$messages" \
 		kafka_ours kafka_binary "COPY BINARY of the same rows from a file"
 	command -v kcat >/dev/null || { lh_say "kcat is not installed: its comparison is left out" >&2; return 0; }
 	compare "the same (messages/s)" 3.0 "$messages" kafka_ours kafka_kcat "kcat piped into COPY"
+}
+# A worker that finds a backlog: how fast it reads, and how much memory of its own
+# it has meanwhile, looked at ten times a second.
+bench_drain() {
+	local began pid position=0 now early=0 late=0
+	kafka_fill
+	sql "TRUNCATE bronze.kafka;
+	SELECT lakehouse.create_source('drain', server => 'kafka', target => 'bronze.kafka', topics => '{load}', trigger => 'continuous');" >/dev/null
+	began=$(date +%s%N)
+	while [ "$position" -lt "$messages" ]; do
+		sleep 0.1
+		IFS='|' read -r position pid <<<"$(sql "SELECT coalesce(sum(next_offset), 0), (SELECT max(pid) FROM pg_stat_activity WHERE application_name LIKE '%source%drain%')
+			FROM lakehouse.kafka_offset JOIN lakehouse.source USING (source_id) WHERE name = 'drain'")"
+		now=$(awk '/^RssAnon/ { print int($2 / 1024) }' "/proc/${pid:-0}/status" 2>/dev/null || true)
+		if [ "$((position * 2))" -lt "$messages" ]; then
+			early=$((${now:-0} > early ? ${now:-0} : early))
+		else
+			late=$((${now:-0} > late ? ${now:-0} : late))
+		fi
+		[ "$(date +%s%N)" -lt "$((began + 600000000000))" ] || lh_die "the backlog is not read after 10 minutes"
+	done
+	add_row "$kind: backlog of $messages messages of 100 bytes, read by one worker from its start (messages/s)" \
+		"$(awk -v n="$messages" -v a="$began" -v b="$(date +%s%N)" 'BEGIN { printf "%.0f", n / (b - a) * 1e9 }')" - - - -
+	add_row "the same: most private memory of the worker in the first half / in the second (MB)" "$early / $late" - - - flat
+	must_hold bronze.kafka "$messages"
+	sql "SELECT lakehouse.drop_source('drain');" >/dev/null
 }
 # Bronze and silver are asked for the commit of each row. A row of gold changes
 # with every batch, so gold is looked at all the time: how old is the newest
@@ -595,7 +627,7 @@ CREATE SERVER files FOREIGN DATA WRAPPER lakehouse_files OPTIONS (directory '$da
 } >"$home/table"
 load_before=$(cut -d' ' -f1 /proc/loadavg)
 [[ " ${BENCH:-csv} " != *" csv"* && " ${BENCH:-csv} " != *" targets"* ]] || csv_prepare
-for work in ${BENCH:-csv csv2 wide targets json kafka latency files scan from_json scd1 gold flat}; do
+for work in ${BENCH:-csv csv2 wide targets json kafka drain latency files scan from_json scd1 gold flat}; do
 	"bench_$work"
 done
 add_row "whole fitness pipeline against Spark Structured Streaming + Delta" "not measured here" - - - 20
