@@ -75,7 +75,8 @@ typedef struct Answer
 	char	   *schema;
 	char	   *type;
 	int			code;			/* of an error; 0 = none */
-	List	   *references;		/* of Reference */
+	List	   *references;		/* of Reference; what is beyond the limit is not in it */
+	bool		too_many;
 } Answer;
 
 typedef struct Reference
@@ -321,7 +322,7 @@ is_key(const LhJsonScan *scan, const char *name)
  * scan_references reads the array of references; false if it is none.
  */
 static bool
-scan_references(LhJsonScan *scan, LhJsonToken token, List **references)
+scan_references(LhJsonScan *scan, LhJsonToken token, Answer *answer)
 {
 	if (token == LH_JSON_NULL)
 		return true;
@@ -344,10 +345,11 @@ scan_references(LhJsonScan *scan, LhJsonToken token, List **references)
 			if (!lh_json_pass(scan, token))
 				return false;
 		}
-		if (token != LH_JSON_OBJECT_END || reference->subject == NULL || reference->version <= 0 ||
-			list_length(*references) >= MAX_REFERENCES)
+		if (token != LH_JSON_OBJECT_END || reference->subject == NULL || reference->version <= 0)
 			return false;
-		*references = lappend(*references, reference);
+		answer->too_many |= list_length(answer->references) >= MAX_REFERENCES;
+		if (!answer->too_many)
+			answer->references = lappend(answer->references, reference);
 	}
 	return token == LH_JSON_ARRAY_END;
 }
@@ -374,7 +376,7 @@ scan_answer(const StringInfo body, Answer *answer)
 
 		if (is_key(&scan, "references"))
 		{
-			if (!scan_references(&scan, lh_json_next(&scan), &answer->references))
+			if (!scan_references(&scan, lh_json_next(&scan), answer))
 				return false;
 			continue;
 		}
@@ -448,6 +450,13 @@ get_answer(const Asking *asking, const char *path, Answer *answer)
 	return true;
 }
 
+static bool
+refuse_many(Entry *entry)
+{
+	return refuse_entry(entry, ERRCODE_STATEMENT_TOO_COMPLEX,
+						"of the registry refers to too many others");
+}
+
 /*
  * ask_references asks for what a schema refers to, each once.
  */
@@ -457,6 +466,8 @@ ask_references(Asking *asking, const Answer *answer, int depth)
 	ListCell   *cell;
 	ListCell   *other;
 
+	if (answer->too_many)
+		return refuse_many(asking->entry);
 	foreach(cell, answer->references)
 	{
 		const Reference *reference = lfirst(cell);
@@ -470,8 +481,7 @@ ask_references(Asking *asking, const Answer *answer, int depth)
 		if (seen)
 			continue;
 		if (list_length(asking->seen) > MAX_REFERENCES || depth >= MAX_REFERENCE_DEPTH)
-			return refuse_entry(asking->entry, ERRCODE_STATEMENT_TOO_COMPLEX,
-								"of the registry refers to too many others");
+			return refuse_many(asking->entry);
 		if (!ask_path(asking, path, depth + 1))
 			return false;
 		if (asking->entry->refusal != NULL)
@@ -501,6 +511,8 @@ ask_path(Asking *asking, const char *path, int depth)
 		return refuse_entry(entry, ERRCODE_DATATYPE_MISMATCH, "of the registry is of another type than AVRO");
 	if (!ask_references(asking, &answer, depth))
 		return false;
+	if (entry->refusal != NULL)
+		return true;
 	oldcontext = MemoryContextSwitchTo(entry->context);
 	entry->texts = lappend(entry->texts, pstrdup(answer.schema));
 	MemoryContextSwitchTo(oldcontext);

@@ -320,12 +320,13 @@ for my $i (1 .. 12)
 }
 put(601, $part{inner}, ', "references": [{"subject": "loop1", "version": 1}]');
 put(602, $part{inner}, ', "references": [{"subject": "gone", "version": 1}]');
-produce('refer', framed(600, number(7) . number(8)), framed(601, '00'), framed(602, '00'));
+put(603, $part{inner}, ', "references": [' . join(',', map { qq({"subject": "inner", "version": $_}) } 1 .. 60) . ']');
+produce('refer', framed(600, number(7) . number(8)), framed(601, '00'), framed(602, '00'), framed(603, '00'));
 make_source('refer', 'refer', 'm jsonb, i jsonb', '{"value_format": "avro"}');
-is(run('refer'), '1|2', 'schemas that refer to others');
+is(run('refer'), '1|3', 'schemas that refer to others');
 is($node->safe_psql('postgres', 'SELECT m, i FROM bronze.refer'), '{"i": {"x": 7}}|{"x": 8}', 'are read with them');
-is(rejects('refer'), "1|54001|schema 601 of the registry refers to too many others\n2|42704|schema 602 of the registry refers to one that is not there",
-	'or not at all');
+is(rejects('refer'), "1|54001|schema 601 of the registry refers to too many others\n2|42704|schema 602 of the registry refers to one that is not there\n"
+	  . '3|54001|schema 603 of the registry refers to too many others', 'or not at all');
 
 # ---------------------------------------------------- new schemas within the stream
 put(700 + $_, sprintf($edge, qq({"name": "n", "type": "int"}, {"name": "s$_", "type": "string", "default": ""}))) for 0 .. 3;
