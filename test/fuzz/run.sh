@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# run.sh: fuzzes the scanners of CSV and JSON with libFuzzer, the
+# run.sh: fuzzes the scanners of CSV, JSON and Avro with libFuzzer, the
 # address and the undefined-behaviour sanitizer ("make fuzz").
 #
 #   run.sh [directory [name]]  where it builds and works (default: .fuzz at the
-#                            top), and the only one to fuzz: csv, json or split
+#                            top), and the only one to fuzz: csv, json, split or avro
 #   FUZZ_SECONDS=n           seconds for all together (default 300)
 #   LAKEHOUSE_SEED=n         repeats the random choices of a run that printed n
 #   LAKEHOUSE_SHARED=folder  holds corpora/ to begin with (default: "shared"
@@ -18,10 +18,11 @@ shopt -s nullglob
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=${here%/test/fuzz}
 work=${1:-$top/.fuzz}
-names=${2:-csv json split}
+names=${2:-csv json split avro}
 seconds=${FUZZ_SECONDS:-300}
 seed=${LAKEHOUSE_SEED:-$((RANDOM * 32768 + RANDOM))}
 clang=${CLANG:-clang}
+libraries=()
 corpora=
 for folder in ${LAKEHOUSE_SHARED:+"$LAKEHOUSE_SHARED"} "$top/../shared" "$top/../../../shared"; do
 	[ -n "$corpora" ] || [ ! -d "$folder/corpora" ] || corpora=$(cd "$folder/corpora" && pwd)
@@ -35,7 +36,7 @@ build() {
 		-fno-omit-frame-pointer -Wall -Wextra -Werror -Wno-unused-parameter -Wno-sign-compare \
 		-Wno-missing-field-initializers -Wno-ignored-attributes \
 		-I"$top/src" -I"$("${PG_CONFIG:-pg_config}" --includedir-server)" \
-		-o "$work/${name}_fuzz" "$here/${name}_fuzz.c" "${@/#/$top/src/}"
+		-o "$work/${name}_fuzz" "$here/${name}_fuzz.c" "${@/#/$top/src/}" "${libraries[@]}"
 }
 
 # seed_csv writes the files of the corpora and a few more, each with the bytes
@@ -85,6 +86,15 @@ seed_split() {
 	done
 }
 
+# seed_avro writes schemas and values of them.
+seed_avro() {
+	local number=0 text
+	for text in '\001\001\001\001' '\003\015\001\003\007\016\004abc' '\002\014\000\002' '\004\012\003\004\002\004\006\000' '\003\013\007\002\002a\002b\000' \
+		'\004\015\000\013\311\000\000' '\003\016\002\000\006\001\002\003' '\002\023\000\200\200\200\200\020' '\003\015\003\005\004\001\020\000\000\000\000\000\000\360\177'; do
+		printf "$text" >"$1/text$((++number))"
+	done
+}
+
 # fuzz runs the harness $1 with the known fragments $2...
 fuzz() {
 	local name=$1 log=$work/$1.log word status=0
@@ -93,7 +103,7 @@ fuzz() {
 	"seed_$name" "$work/$name-seeds"
 	for word in "$@"; do printf '"%s"\n' "$word"; done >"$work/$name.dict"
 	ASAN_OPTIONS=detect_stack_use_after_return=1 UBSAN_OPTIONS=print_stacktrace=1 \
-		"$work/${name}_fuzz" -max_total_time=$(((seconds + 2) / 3)) -max_len=4096 -timeout=10 \
+		"$work/${name}_fuzz" -max_total_time=$(((seconds + 3) / 4)) -max_len=4096 -timeout=10 \
 		-rss_limit_mb=1024 -seed="$seed" -dict="$work/$name.dict" -artifact_prefix="$work/found/$name-" \
 		-print_final_stats=1 "$work/$name-corpus" "$work/$name-seeds" >"$log" 2>&1 || status=$?
 	if [ "$status" -ne 0 ]; then
@@ -125,6 +135,12 @@ for name in $names; do
 		split)
 			build split source/json_split.c json/json_scan.c json/json_lax.c
 			fuzz split '/*' '*/' '//' "'" '{' '}' '[' ']' '\x0a' '\x0a{' '\x0a]' ',' ':' '\"' '\\\"' '{}' '[]' '{\"a\":' '  '
+			;;
+		avro)
+			# of the server what is in its libraries for clients
+			libraries=("$("${PG_CONFIG:-pg_config}" --pkglibdir)"/lib{pgcommon,pgport}.a -lm)
+			build avro avro/avro_json.c avro/avro_text.c json/json_scan.c json/json_lax.c error.c
+			fuzz avro '\x00' '\x01' '\x02' '\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01' '\xfe\xff\xff\xff\x0f' '\x80' '\xc3\xa4' '\x0d' '\x0a' '\x0b' '\x0c'
 			;;
 	esac
 done

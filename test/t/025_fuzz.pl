@@ -1,4 +1,4 @@
-# A short run of the fuzzers of the scanners of CSV and JSON, with the
+# A short run of the fuzzers of the scanners of CSV, JSON and Avro, with the
 # address and undefined-behaviour sanitizers; "make fuzz" runs them longer. What
 # is checked of each input stands at the top of test/fuzz/*_fuzz.c.
 use strict;
@@ -33,13 +33,15 @@ is($status, 0, 'no input breaks a rule');
 like($output, qr/^csv: [1-9]\d{3,} inputs, no finding$/m, 'thousands of CSV files were tried');
 like($output, qr/^json: [1-9]\d{3,} inputs, no finding$/m, 'and of JSON texts');
 like($output, qr/^split: [1-9]\d{2,} inputs, no finding$/m, 'and of JSON files');
+like($output, qr/^avro: [1-9]\d{3,} inputs, no finding$/m, 'and of Avro values');
 
 # a fuzzer that finds nothing must be able to: what each mutant forgets is found
 for my $mutant (
 	[ 'csv', 'src/source/csv_scan.c', 's/place \+ 1 == scan->length && !scan->last/0/' ],
 	[ 'csv', 'src/source/csv_scan_wide.c', 's/scan->last \? 1 : -1/1/' ],
 	[ 'json', 'src/json/json_scan.c', q{s/\*digits == '0' && p - digits > 1/0/} ],
-	[ 'split', 'src/source/json_split.c', 's/!skip.done && !split->last/0/' ])
+	[ 'split', 'src/source/json_split.c', 's/!skip.done && !split->last/0/' ],
+	[ 'avro', 'src/avro/avro_json.c', 's/reading\.p != reading\.end/0/' ])
 {
 	my ($name, $source, $change) = @$mutant;
 	my $copy = "$work/mutant-$name";
