@@ -36,6 +36,9 @@
 
 #define SOURCE_BY_ID SOURCE_QUERY " WHERE source_id OPERATOR(pg_catalog.=) $1"
 
+/* whose batch is under way: the innermost, and those that it is a part of */
+static LhIngest *under_way = NULL;
+
 static LhSource *read_source(void);
 static char **read_topics(MemoryContext context);
 static LhSource *copy_source(const LhSource *source);
@@ -222,6 +225,24 @@ lh_source_obstacle(const LhSource *source)
 }
 
 /*
+ * check_not_under_way refuses to read a source within a batch of it, which a
+ * trigger of its target could ask for: the records of that batch would be read
+ * once more, for positions and files are noted at its end.
+ */
+static void
+check_not_under_way(const LhSource *source)
+{
+	for (const LhIngest *ingest = under_way; ingest != NULL; ingest = ingest->outer)
+	{
+		if (ingest->source->source_id == source->source_id)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_IN_USE),
+					 errmsg("source \"%s\" is being read by this very transaction", source->name),
+					 errdetail("A trigger or function that its rows call must not run it.")));
+	}
+}
+
+/*
  * lh_ingest_open opens the source as its owner; the result is allocated in a
  * child of the current context.
  */
@@ -236,6 +257,7 @@ lh_ingest_open(const LhSource *source, bool continuous)
 	LhIdentity	identity;
 	LhIngest   *ingest;
 
+	check_not_under_way(source);
 	lh_identity_role(&identity, source->owner, OWNER_PATH);
 	ingest = routine->open(copy, continuous);
 	lh_identity_restore(&identity);
@@ -264,7 +286,7 @@ lh_ingest_batch(LhIngest *ingest, LhIngestCounts *counts)
 	MemoryContext context;
 	LhIdentity	identity;
 	bool		snapshot;
-	bool		more;
+	volatile bool more = false;
 
 	if (ingest->source->shared && !ingest->alone)
 		lh_catalog_lock_shared(LH_LOCK_SOURCE, ingest->source->source_id);
@@ -284,7 +306,17 @@ lh_ingest_batch(LhIngest *ingest, LhIngestCounts *counts)
 									ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(context);
 	lh_identity_role(&identity, ingest->source->owner, OWNER_PATH);
-	more = ingest->routine->batch(ingest, counts);
+	ingest->outer = under_way;
+	under_way = ingest;
+	PG_TRY();
+	{
+		more = ingest->routine->batch(ingest, counts);
+	}
+	PG_FINALLY();
+	{
+		under_way = ingest->outer;
+	}
+	PG_END_TRY();
 	lh_identity_restore(&identity);
 	MemoryContextSwitchTo(oldcontext);
 	MemoryContextDelete(context);

@@ -92,6 +92,7 @@ struct LhIngest
 	bool		stand_in;		/* set by the caller: a follower is to list, because
 								 * the one whom it follows is busy */
 	LhShare		share;			/* set by the caller of a shared source */
+	LhIngest   *outer;			/* ingest whose batch this one's is a part of */
 };
 
 extern const LhIngestRoutine lh_file_ingest;
