@@ -78,13 +78,14 @@ has_positions(int32 source_id, const char *topic)
 
 /*
  * delete_positions deletes the rows of partitions that the source does not read
- * any more.
+ * any more.  Whoever lets it read them again later should know what that means.
  */
 static void
-delete_positions(int32 source_id, const LhKafkaSubscription *subscription)
+delete_positions(const LhSource *source, const LhKafkaSubscription *subscription)
 {
 	static const Oid types[] = {INT4OID, TEXTOID, INT4OID};
-	Datum		values[3] = {Int32GetDatum(source_id)};
+	Datum		values[3] = {Int32GetDatum(source->source_id)};
+	int			forgotten = 0;
 	MemoryContext context = CurrentMemoryContext;
 	LhCatalog	catalog;
 	uint64		count;
@@ -110,8 +111,14 @@ delete_positions(int32 source_id, const LhKafkaSubscription *subscription)
 		lh_catalog_run("DELETE FROM lakehouse.kafka_offset WHERE source_id OPERATOR(pg_catalog.=) $1"
 					   " AND topic OPERATOR(pg_catalog.=) $2 AND \"partition\" OPERATOR(pg_catalog.=) $3",
 					   3, types, values, NULL);
+		forgotten++;
 	}
 	lh_catalog_end(&catalog);
+	if (forgotten > 0)
+		ereport(NOTICE,
+				(errmsg("source \"%s\" forgets its positions in %d partitions that it does not read any more",
+						source->name, forgotten),
+				 errdetail("If it reads them again later, that starts as for a new topic, with records that were loaded before.")));
 }
 
 /*
@@ -244,7 +251,7 @@ lh_kafka_source_prepare(const LhSource *source, const char *old_options)
 	if (old_options != NULL)
 	{
 		notice_start(source, options, jsonb_of(old_options));
-		delete_positions(source->source_id, &parsed.subscription);
+		delete_positions(source, &parsed.subscription);
 	}
 	prepare_topics(source, &parsed.subscription, &start, old_options != NULL);
 }
