@@ -20,8 +20,13 @@
 #define SILENCE_LIMIT_MS 5000
 
 /* a worker that hears nothing for this long asks whether anybody is there, and
- * waits as long for an answer: together less than the 10 seconds that we promise */
+ * waits for an answer until it has heard nothing for the second one: together less
+ * than the 10 seconds that we promise */
 #define IDLE_LIMIT_MS 4000
+#define SILENT_LIMIT_MS 8000
+
+/* a look in passing may have waited before, but an answer takes its time */
+#define LEAST_WAIT_MS 1500
 
 /* bytes that one partition may have of an answer */
 #define LEAST_PART (16 * 1024)
@@ -107,7 +112,10 @@ lh_kafka_check_connection(LhKafkaIngest *ingest, TimestampTz now)
 	if (trouble == NULL && ingest->continuous &&
 		TimestampDifferenceExceeds(ingest->heard, now, IDLE_LIMIT_MS))
 	{
-		if (lh_kafka_ping(ingest->kafka, IDLE_LIMIT_MS, &error))
+		long		since = TimestampDifferenceMilliseconds(ingest->heard, now);
+		int			wait = Max(SILENT_LIMIT_MS - since, LEAST_WAIT_MS);
+
+		if (lh_kafka_ping(ingest->kafka, wait, &error))
 			ingest->heard = GetCurrentTimestamp();
 		else
 			ingest->trouble = error;

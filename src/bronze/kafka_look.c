@@ -21,6 +21,9 @@
 /* ... or after this one, if that shows only in passing */
 #define PASSING_LIMIT_MS 4000
 
+/* ... but an answer takes its time */
+#define LEAST_LIMIT_MS 1000
+
 /* how often a good offset may be refused before the partition is stopped */
 #define ALARM_LIMIT 3
 
@@ -36,10 +39,20 @@ static bool check_range(LhKafkaIngest *ingest, LhKafkaSlot *slot);
 static void note_open_transactions(LhKafkaIngest *ingest);
 static void start_partitions(LhKafkaIngest *ingest);
 
+/*
+ * answer_limit returns how long to wait for an answer.  A worker that heard
+ * nothing for a while has waited already: what it promises counts from then on.
+ */
 static int
 answer_limit(const LhKafkaIngest *ingest)
 {
-	return ingest->reading ? PASSING_LIMIT_MS : ANSWER_LIMIT_MS;
+	int			limit = ingest->reading ? PASSING_LIMIT_MS : ANSWER_LIMIT_MS;
+	long		silent;
+
+	if (!ingest->continuous || ingest->heard == 0)
+		return limit;
+	silent = TimestampDifferenceMilliseconds(ingest->heard, GetCurrentTimestamp());
+	return Max(Min(limit, ANSWER_LIMIT_MS - silent), LEAST_LIMIT_MS);
 }
 
 /*

@@ -18,7 +18,7 @@ use Time::HiRes qw(time usleep);
 our @EXPORT = qw(seed lakehouse_node faults_path kill_server kill_process wait_restarted start_again wait_until try_psql poll_value
   make_landing write_csv land check_files crash_at_random
   start_broker broker_command stop_broker produce_messages check_kafka librdkafka_crashes_on_topic_errors
-  same_multiset check_loads worker_pid);
+  same_multiset check_loads worker_pid within told_soon stops_soon);
 
 # the database that the comparisons look at
 our $database = 'postgres';
@@ -186,6 +186,93 @@ sub wait_restarted
 	return;
 }
 
+# What is promised: trouble with Kafka is told within 10 seconds, and the server's
+# processes end within 5.
+our $TOLD_LIMIT = 10;
+our $STOP_LIMIT = 5;
+
+# within tells that what the function measures, in seconds, is below the limit.
+# What else the machine does makes something late, never early: it is measured
+# again if it took too long, twice at most.
+sub within
+{
+	my ($limit, $name, $measure) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my @took;
+	for my $try (1 .. 3)
+	{
+		push @took, $measure->($try) // 'for ever';
+		last if $took[-1] eq 'for ever' || $took[-1] < $limit;
+	}
+	my $good = $took[-1] ne 'for ever' && $took[-1] < $limit;
+	my $seconds = join(', ', map { /\d/ ? sprintf('%.1f', $_) : $_ } @took);
+	note("$name: $seconds s");
+	return ok($good, "$name, within $limit seconds") || diag("it took $seconds seconds");
+}
+
+# told_soon makes trouble and tells that the state of a source (or of the messages
+# for a server) has the SQLSTATE soon, by the time that the server entered for it.
+# All is well before: who waits after an earlier failure looks at nothing.
+#   source or outbox  name of the source, or of the server
+#   state             SQLSTATE
+#   begin, end        functions that make the trouble, and end it
+sub told_soon
+{
+	my ($node, $name, %arg) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $of = defined $arg{source} ? "lakehouse.source_state JOIN lakehouse.source USING (source_id) WHERE name = '$arg{source}'"
+	  : "lakehouse.outbox_state WHERE server = '$arg{outbox}'";
+	return within(
+		$TOLD_LIMIT, $name,
+		sub {
+			my ($try) = @_;
+			$arg{end}->() if $try > 1;
+			if ($node->safe_psql('postgres', "SELECT count(*) FROM $of AND failures > 0") > 0)
+			{
+				my $now = time();
+				my $well = "SELECT count(*) FROM $of AND (failures > 0" . (defined $arg{source} ? " OR last_success < to_timestamp($now))" : ')');
+				$node->safe_psql('postgres', defined $arg{source} ? "SELECT lakehouse.pause_source('$arg{source}'); SELECT lakehouse.resume_source('$arg{source}')"
+					: "SELECT lakehouse.kafka_retry('$arg{outbox}')");
+				poll_value($node, $well, '0', 120) or return undef;
+			}
+			my $began = time();
+			$arg{begin}->();
+			my $took;
+			wait_until(
+				sub {
+					my ($status, $out) = try_psql($node, "SELECT extract(epoch FROM last_failure) - $began FROM $of"
+						  . " AND failures > 0 AND sqlstate = '$arg{state}' AND last_failure > to_timestamp($began)");
+					$took = $out if $status == 0 && defined $out && $out =~ /\d/;
+					return defined $took;
+				},
+				120);
+			return $took;
+		});
+}
+
+# stops_soon stops the server, tells that all sessions and workers ended soon, and
+# starts it again; the function prepares what is to be stopped. The log has the
+# times: after all have ended comes the checkpoint, which is not looked at.
+sub stops_soon
+{
+	my ($node, $name, $prepare) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	return within(
+		$STOP_LIMIT, $name,
+		sub {
+			$prepare->();
+			my $seen = -s $node->logfile;
+			$node->stop('fast');
+			my ($asked, $ended) = map {
+				slurp_file($node->logfile, $seen) =~ /^\S+ (\d+):(\d+):([\d.]+) .*LOG:  $_/m
+				  or die "no \"$_\" in the log";
+				$1 * 3600 + $2 * 60 + $3
+			} 'received fast shutdown request', 'shutting down';
+			$node->start;
+			return $ended - $asked + ($ended < $asked ? 86400 : 0);
+		});
+}
+
 # start_again starts a killed server; the old children may need a moment to
 # let go of the shared memory.
 sub start_again
@@ -210,6 +297,7 @@ sub start_again
 #   feed          function that brings one round's input, or begins to and gives
 #                 a function that waits until all of it is there
 #   finished      function whose query gives "t" when all input was read
+#   after         function that is called after each kill, when all was read
 # Prints how many kills came before the last load of their round had committed;
 # those are the ones that prove something, so it goes on beyond the rounds until
 # they are a third of what was asked for, six times as many rounds at most.
@@ -263,6 +351,7 @@ sub crash_at_random
 			fail("$victim, round $round: the input is read to its end");
 			return;
 		}
+		$arg{after}->() if $arg{after} && $round > 0;
 		my $finished = $node->safe_psql('postgres', 'SELECT extract(epoch FROM max(finished)) FROM lakehouse.load');
 		if ($round > 0 && $finished > $killed)
 		{

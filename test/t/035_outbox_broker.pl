@@ -123,11 +123,10 @@ CREATE SERVER secure FOREIGN DATA WRAPPER lakehouse_kafka
 GRANT USAGE ON FOREIGN SERVER secure TO etl;
 CREATE USER MAPPING FOR etl SERVER secure OPTIONS ("sasl.username" 'etl', "sasl.password" 'wrong-secret');
 END
-my $began = time();
-sql(q{SET ROLE etl; SELECT lakehouse.kafka_produce('secure', 'secure', 'k', 'v')});
-ok(poll_value($node, q{SELECT owner, state, sqlstate FROM lakehouse.kafka_outbox_status WHERE server = 'secure' AND failures > 0}, 'etl|failing|28000', 90),
-	'a wrong password is a visible state');
-note(sprintf('after %.1f s', time() - $began));
+my $produce = sub { sql(q{SET ROLE etl; SELECT lakehouse.kafka_produce('secure', 'secure', 'k', 'v')}) };
+told_soon($node, 'a wrong password is told', outbox => 'secure', state => '28000', begin => $produce, end => sub { sql(q{SELECT lakehouse.kafka_discard('secure')}) });
+is(sql(q{SELECT owner, state, sqlstate FROM lakehouse.kafka_outbox_status WHERE server = 'secure' AND failures > 0}), 'etl|failing|28000',
+	'it is a visible state');
 sql(q{ALTER USER MAPPING FOR etl SERVER secure OPTIONS (SET "sasl.password" 'right-secret')});
 all_sent('with the right one the message is sent');
 is(sql(q{SELECT state, sent, failures FROM lakehouse.kafka_outbox_status WHERE server = 'secure'}), 'idle|1|0', 'and all is well');
