@@ -74,17 +74,20 @@ check-asan:
 	@MAKELEVEL= MAKEFLAGS= SANITIZE=1 TESTS="$(or $(TESTS),test/sql/ test/pgtap/ test/isolation/ t/020_ t/021_ t/022_ t/023_ t/024_ t/026_ t/027_)" bash test/run.sh
 
 # Kills sessions, workers and servers while files are loaded, 100 times with
-# plain files and 100 times with random sources and files.
+# plain files and 100 times with random sources and files, and 100 times while
+# Kafka is read; restarts brokers, moves leaders and kills nodes. What was read
+# is compared after each.
 kills:
-	@MAKELEVEL= MAKEFLAGS= LAKEHOUSE_KILLS=$${LAKEHOUSE_KILLS:-100} STEP_LIMIT=$${STEP_LIMIT:-3600} STEPS=tap TESTS="t/200_ t/026_" bash test/run.sh
+	@MAKELEVEL= MAKEFLAGS= LAKEHOUSE_KILLS=$${LAKEHOUSE_KILLS:-100} STEP_LIMIT=$${STEP_LIMIT:-7200} STEPS=tap \
+		TESTS="t/200_ t/026_ t/203_ t/073_ t/074_" bash test/run.sh
 
 # Random sources, files, batches and kills against a model, then kills, for
-# SOAK_SECONDS (1800) and 200 kills; and a million files in 100,000 directories,
-# which take 3 GB of /dev/shm.
+# SOAK_SECONDS (1800) and 200 kills; a million files in 100,000 directories, which
+# take 3 GB of /dev/shm; and messages of 300 MB, which take 6 GB of memory.
 soak:
 	@MAKELEVEL= MAKEFLAGS= LAKEHOUSE_RANDOM_SECONDS=$${SOAK_SECONDS:-1800} LAKEHOUSE_KILLS=$${LAKEHOUSE_KILLS:-200} \
-		LAKEHOUSE_MANY_FILES=$${LAKEHOUSE_MANY_FILES:-1000000} \
-		STEP_LIMIT=$${STEP_LIMIT:-7200} STEPS=tap TESTS="t/018_ t/026_ t/200_" bash test/run.sh
+		LAKEHOUSE_MANY_FILES=$${LAKEHOUSE_MANY_FILES:-1000000} LAKEHOUSE_LARGE_MB=$${LAKEHOUSE_LARGE_MB:-300} \
+		STEP_LIMIT=$${STEP_LIMIT:-7200} STEPS=tap TESTS="t/018_ t/026_ t/200_ t/204_" bash test/run.sh
 
 # Fuzzes the readers' scanners for FUZZ_SECONDS (300).
 fuzz:

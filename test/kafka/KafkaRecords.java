@@ -136,9 +136,9 @@ class KafkaRecords {
 
 	/*
 	 * produce: "messages" [{"topic", "partition", "key" or "key_hex", "value" or
-	 * "value_hex", "size" of a made-up value, "timestamp", "headers" [{"key",
-	 * "value" or "value_hex"}]}], "transaction" that was begun, "config" of the
-	 * producer; gives "offsets", one a message
+	 * "value_hex", "size" of a made-up value (a string of JSON if "quoted"),
+	 * "timestamp", "headers" [{"key", "value" or "value_hex"}]}], "transaction"
+	 * that was begun, "config" of the producer; gives "offsets", one a message
 	 */
 	private void produce(JsonNode command, ObjectNode answer) throws Exception {
 		KafkaProducer<byte[], byte[]> producer = command.has("transaction") ? transactional(command) : producer(command);
@@ -169,8 +169,12 @@ class KafkaRecords {
 
 		if (object.has(name + "_hex"))
 			return HexFormat.of().parseHex(object.get(name + "_hex").asText());
-		if (name.equals("value") && object.has("size"))
-			return filler(object.get("size").asInt(), object.path("seed").asInt());
+		if (name.equals("value") && object.has("size")) {
+			byte[] made = filler(object.get("size").asInt(), object.path("seed").asInt());
+			if (object.has("quoted"))
+				made[0] = made[made.length - 1] = '"';
+			return made;
+		}
 		if (value.isMissingNode() || value.isNull())
 			return null;
 		return (value.isTextual() ? value.asText() : value.toString()).getBytes(StandardCharsets.UTF_8);
@@ -371,8 +375,9 @@ class KafkaRecords {
 		properties.put("isolation.level", "read_committed");
 		properties.put("auto.offset.reset", "none");
 		properties.put("enable.auto.commit", "false");
-		properties.put("fetch.max.bytes", "200000000");
-		properties.put("max.partition.fetch.bytes", "200000000");
+		// a larger record comes all the same, alone
+		properties.put("fetch.max.bytes", "50000000");
+		properties.put("max.partition.fetch.bytes", "50000000");
 		try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(properties, new ByteArrayDeserializer(), new ByteArrayDeserializer());
 				BufferedWriter out = Files.newBufferedWriter(Path.of(command.get("file").asText()))) {
 			for (JsonNode topic : command.get("topics")) {

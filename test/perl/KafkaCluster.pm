@@ -54,6 +54,7 @@ sub kafka_home
 #           addresses servers('NAME') gives; settings get the listener's prefix
 #   advertise  {NAME => port}: what node 1 tells its clients instead of its own port
 #   heap    megabytes of each node (256)
+#   driver_heap  megabytes of the driver (400)
 #   older   1: the older release of Kafka (see test/kafka/pom.xml)
 #   format  [further words of the storage tool]
 sub new
@@ -64,6 +65,7 @@ sub new
 		dir => PostgreSQL::Test::Utils::tempdir(),
 		count => $arg{nodes} // 1,
 		heap => $arg{heap} // 256,
+		driver_heap => $arg{driver_heap} // 400,
 		release => $arg{older} ? 'older' : 'lib',
 		listen => $arg{listen} // {},
 		advertise => $arg{advertise} // {},
@@ -241,7 +243,7 @@ sub wait_ready
 sub _start_driver
 {
 	my ($self) = @_;
-	$self->{driver} = IPC::Run::start([ 'setpriv', '--pdeathsig', 'KILL', '--', $self->_java(400, 'lib'), 'KafkaDriver', $self->servers ],
+	$self->{driver} = IPC::Run::start([ 'setpriv', '--pdeathsig', 'KILL', '--', $self->_java($self->{driver_heap}, 'lib'), 'KafkaDriver', $self->servers ],
 		'<', \$self->{in}, '>', \$self->{out}, '2>', "$self->{dir}/driver.log", IPC::Run::timer($START_LIMIT, name => 'driver'));
 	$self->_answer('start', $START_LIMIT);
 	return;
@@ -403,6 +405,26 @@ sub check
 		'', "$source: with their keys, times and headers")
 	  if @different;
 	return $good;
+}
+
+# check_so_far is check while others write and the source reads on: it compares
+# what was read when it began.
+sub check_so_far
+{
+	my ($self, $pg, $source, $table, @topics) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $of_source = "source_id = (SELECT source_id FROM lakehouse.source WHERE name = '$source')";
+
+	$pg->safe_psql('postgres', "DROP SCHEMA IF EXISTS so_far CASCADE; CREATE SCHEMA so_far;"
+		  . " CREATE TABLE so_far.position AS SELECT topic, partition, next_offset FROM lakehouse.kafka_offset WHERE $of_source");
+	$self->consume($pg, @topics);
+	return same_multiset(
+		$pg,
+		qq{SELECT r.* FROM (SELECT topic, partition, "offset", md5(value) FROM $table
+			UNION ALL SELECT topic, partition, "offset", md5(raw) FROM lakehouse.reject WHERE $of_source) r
+			JOIN so_far.position USING (topic, partition) WHERE "offset" < next_offset},
+		'SELECT topic, partition, "offset", value_hash FROM plain.record JOIN so_far.position USING (topic, partition) WHERE "offset" < next_offset',
+		"$source: so far, bronze and rejects are what a plain consumer reads");
 }
 
 # stop ends everything.

@@ -131,14 +131,17 @@ is(value_of(q{SELECT string_agg("offset" || ' ' || sqlstate, ', ' ORDER BY sourc
 produce(
 	'{"topic": "times", "value": "early", "timestamp": -86400000}',
 	'{"topic": "times", "value": "late", "timestamp": 9400000000000000}',
+	'{"topic": "times", "value": "last", "timestamp": 9223372036854775807}',
+	'{"topic": "times", "value": "same", "timestamp": 253402300799999}',
 	'{"topic": "times", "value": "fine", "timestamp": 253402300799999}');
 make_source('times', 'times', 'value text, "timestamp" timestamptz');
-is(run('times'), '2|1', 'a timestamp that the type cannot hold is a reject');
+is(run('times'), '3|2', 'a timestamp that the type cannot hold is a reject');
 is(value_of(q{SELECT string_agg(value || ' ' || ("timestamp" AT TIME ZONE 'UTC'), ', ' ORDER BY value) FROM bronze.times}),
-	'early 1969-12-31 00:00:00, fine 9999-12-31 23:59:59.999', 'timestamps keep their milliseconds');
-is(value_of(q{SELECT sqlstate FROM lakehouse.reject WHERE topic = 'times'}), '22008', 'the reject says why');
+	'early 1969-12-31 00:00:00, fine 9999-12-31 23:59:59.999, same 9999-12-31 23:59:59.999', 'timestamps keep their milliseconds, the same one twice, too');
+is(value_of(q{SELECT string_agg(sqlstate, ' ') FROM lakehouse.reject WHERE topic = 'times'}), '22008 22008', 'the reject says why');
 make_source('millis', 'times', 'value text, "timestamp" bigint');
-is(run('millis'), '3|0', 'bigint holds every timestamp');
+is(run('millis'), '5|0', 'bigint holds every timestamp');
+is(value_of(q{SELECT max("timestamp") FROM bronze.millis}), '9223372036854775807', 'the last one of all, too');
 
 # a record above the limit
 $node->append_conf('postgresql.conf', "lakehouse.max_record_size = '1kB'");
@@ -191,6 +194,9 @@ is(run('one_of_two'), '10|0', 'one source of a topic');
 produce('{"topic": "two", "partition": 0, "value": "11"}');
 is(run('other_of_two'), '11|0', 'another source of the same topic has its own positions');
 is(run('one_of_two'), '1|0', 'and so has the first');
+value_of(q{SELECT lakehouse.alter_source('one_of_two', new_name => 'renamed')});
+is(run('renamed'), '0|0', 'a source that is renamed keeps its positions');
+value_of(q{SELECT lakehouse.alter_source('renamed', new_name => 'one_of_two')});
 
 # a source that is run by a trigger of its own target
 make_source('recursive', 'two', 'value text');
