@@ -7,7 +7,7 @@ LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
 COMMENT ON FUNCTION lakehouse._no_worker(integer) IS
 'why a continuous source of this database has no background worker and gets none by itself, or NULL';
 
-CREATE VIEW lakehouse._source_obstacle AS
+CREATE VIEW lakehouse._source_obstacle WITH (security_barrier) AS
 SELECT s.source_id, o.obstacle,
        CASE WHEN s.trigger OPERATOR(pg_catalog.=) 'continuous' AND s.paused IS NULL AND o.obstacle IS NULL
             THEN lakehouse._no_worker(s.source_id) END AS no_worker
@@ -24,8 +24,9 @@ SELECT s.source_id, o.obstacle,
          WHEN NOT EXISTS (SELECT FROM pg_catalog.pg_foreign_server v WHERE v.srvname OPERATOR(pg_catalog.=) s.server)
          THEN 'the server does not exist any more'
          WHEN c.oid IS NULL THEN 'the target table does not exist any more'
-       END AS obstacle) o;
-COMMENT ON VIEW lakehouse._source_obstacle IS 'what keeps each source from being read';
+       END AS obstacle) o
+ WHERE lakehouse._may_see(s.owner);
+COMMENT ON VIEW lakehouse._source_obstacle IS 'what keeps each source that the current role may see from being read';
 COMMENT ON COLUMN lakehouse._source_obstacle.source_id IS 'number of the source';
 COMMENT ON COLUMN lakehouse._source_obstacle.obstacle IS 'what is gone that it needs, or NULL';
 COMMENT ON COLUMN lakehouse._source_obstacle.no_worker IS 'why nothing reads it in the background although it is continuous, or NULL';

@@ -2,7 +2,7 @@
 -- try to lead out of the server's directory.
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(63);
+SELECT plan(64);
 SET LOCAL client_min_messages = error;
 SET LOCAL statement_timeout = '60s';
 
@@ -77,6 +77,7 @@ SELECT throws_ok(format('SELECT lakehouse.%s', call), '42501', 'must be owner of
                     'create_source(''lh_rules_s'', ''lh_rules'', ''lh_rules.t'', path => ''*.csv'', replace => true)']) AS call;
 SELECT throws_ok($$ SELECT lakehouse.run_source('lh_rules_no') $$, '42704', NULL, 'a source that is not there');
 SELECT is_empty($$ SELECT * FROM lakehouse.source_status WHERE name = 'lh_rules_s' $$, 'a stranger does not see the source');
+SELECT is_empty('SELECT * FROM lakehouse._source_obstacle', 'nor whether something keeps it from being read');
 
 -- the record of what happened is the owner's
 RESET ROLE;
