@@ -13,6 +13,8 @@
 #                   concerns partition 0 only, from offset N on
 #   mode fuzz N     damages the answers to the requests with the key N at random
 #   seed N          of that
+#   mode patient    nothing is wrong, but a fetch of nothing new waits half a second
+#   connections     answers "ok N": how many were made so far
 # Ends with its standard input.
 use strict;
 use warnings;
@@ -27,6 +29,7 @@ my ($mode, $from) = ('good', 0);
 my $listener = IO::Socket::INET->new(LocalAddr => '127.0.0.1', Listen => 64, ReuseAddr => 1) or die "listen: $!";
 my $port = $listener->sockport;
 my $select = IO::Select->new($listener, \*STDIN);
+my $connections = 0;
 my %peer;    # fileno => { in, out, handle }
 my @crc_table;
 
@@ -212,7 +215,7 @@ sub answer
 	$result = $key == 18 ? api_versions($version) : $key == 3 ? metadata($version)
 	  : $key == 2 ? list_offsets($version, $body) : $key == 1 ? fetch($body, \$empty) : '';
 	# nothing new: a real broker waits for it
-	select(undef, undef, undef, 0.02) if $empty;
+	select(undef, undef, undef, $mode eq 'patient' ? 0.5 : 0.02) if $empty;
 	$id ^= 0x55 if $mode eq 'correlation' && $key == 1;
 	$result = mutate($result) if $mode eq 'fuzz' && $key == $from;
 	my $size = 4 + length $result;
@@ -289,7 +292,7 @@ sub command
 		# who was kept waiting or is in the middle of something begins again
 		drop($_) for grep { $_->{endless} || length $_->{out} } values %peer;
 	}
-	print "ok\n";
+	print $word eq 'connections' ? "ok $connections\n" : "ok\n";
 	return;
 }
 
@@ -303,6 +306,7 @@ while (1)
 			my $new = $listener->accept or next;
 			$new->blocking(0);
 			$select->add($new);
+			$connections++;
 			$peer{ fileno($new) } = { handle => $new, in => '', out => '' };
 		}
 		elsif ($handle == \*STDIN)

@@ -169,6 +169,18 @@ more(10);
 all_is_read('again');
 value_of("SELECT lakehouse.drop_source('again')");
 
+# A broker answers one request after the other: a look at an idle partition comes
+# behind a fetch that waits, and is no reason to give up the connection.
+begin('patient', 'continuous');
+broker_command($broker, 'mode patient');
+sleep(1.5);    # all connections are there
+my $connections = broker_command($broker, 'connections');
+sleep(4);
+is(broker_command($broker, 'connections'), $connections, 'patient: no look costs a connection');
+more(10);
+all_is_read('patient');
+value_of("SELECT lakehouse.drop_source('patient')");
+
 # the log goes back, or retention overtakes us, while it is read
 for my $case ([ 'back', 'log 0 0 5', qr/\|55000 .*(shortened|created again)/ ], [ 'overtaken', 'log 0 40 50', qr/\|55000 offsets \[10,40\) .*were lost/ ])
 {
