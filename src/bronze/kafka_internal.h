@@ -41,7 +41,8 @@ typedef struct LhKafkaIngest
 	LhKafkaBound ending;		/* of a bounded run */
 	LhKafka    *kafka;
 	LhSchemaRegistry *registry; /* has schemas of values; NULL = none is needed */
-	bool		learning;		/* some of those of the messages are asked for */
+	TimestampTz learning;		/* when asking for those of the messages began; 0 =
+								 * all of them are known */
 	LhKafkaHeld held;
 	LhKafka    *twin;			/* of lh_kafka_prove; NULL until it is needed */
 	LhShare		share;			/* as the slots were chosen */

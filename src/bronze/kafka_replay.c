@@ -115,7 +115,7 @@ learn_schema(LhKafkaReplay *replay)
 	const LhKafkaMessage *message = &replay->message;
 	LhError		error;
 
-	if (lh_schema_registry_knows(replay->registry, message->value, message->value_length, false))
+	if (lh_schema_registry_knows(replay->registry, message->value, message->value_length, 0))
 		return;
 	lh_schema_registry_trim(replay->registry);
 	if (!lh_schema_registry_ask(replay->registry, message->value, message->value_length, &error))

@@ -48,14 +48,16 @@ lh_kafka_schemas_learn(LhKafkaIngest *ingest)
 
 	if (ingest->registry == NULL || ingest->reload)
 		return true;
-	if (!ingest->learning)
+	if (ingest->learning == 0)
+	{
 		lh_schema_registry_trim(ingest->registry);
-	ingest->learning = true;
+		ingest->learning = started;
+	}
 	for (int i = 0; i < ingest->message_count; i++)
 	{
 		const LhKafkaMessage *message = &ingest->messages[i];
 
-		if (lh_schema_registry_knows(ingest->registry, message->value, message->value_length, true))
+		if (lh_schema_registry_knows(ingest->registry, message->value, message->value_length, ingest->learning))
 			continue;
 		if (asked && ingest->continuous &&
 			TimestampDifferenceExceeds(started, GetCurrentTimestamp(), LEARN_MS))
@@ -69,7 +71,7 @@ lh_kafka_schemas_learn(LhKafkaIngest *ingest)
 			break;
 		}
 	}
-	ingest->learning = false;
+	ingest->learning = 0;
 	return true;
 }
 
@@ -80,7 +82,7 @@ lh_kafka_schemas_known(const LhKafkaIngest *ingest)
 	{
 		const LhKafkaMessage *message = &ingest->messages[i];
 
-		if (!lh_schema_registry_knows(ingest->registry, message->value, message->value_length, false))
+		if (!lh_schema_registry_knows(ingest->registry, message->value, message->value_length, 0))
 			return false;
 	}
 	return true;

@@ -180,7 +180,7 @@ find_entry(LhSchemaRegistry *registry, int32 id)
 }
 
 bool
-lh_schema_registry_knows(LhSchemaRegistry *registry, const char *value, Size length, bool fresh)
+lh_schema_registry_knows(LhSchemaRegistry *registry, const char *value, Size length, TimestampTz at)
 {
 	int32		id;
 	Entry	   *entry;
@@ -191,8 +191,8 @@ lh_schema_registry_knows(LhSchemaRegistry *registry, const char *value, Size len
 	entry = find_entry(registry, id);
 	if (entry == NULL)
 		return false;
-	return !fresh || entry->refusal == NULL ||
-		!TimestampDifferenceExceeds(entry->asked, GetCurrentTimestamp(), REFUSAL_LIFE_MS);
+	return entry->refusal == NULL ||
+		!TimestampDifferenceExceeds(entry->asked, at, REFUSAL_LIFE_MS);
 }
 
 static bool refuse_entry(Entry *entry, int sqlstate, const char *format,...) pg_attribute_printf(3, 4);

@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "avro/avro_schema.h"
+#include "datatype/timestamp.h"
 #include "error.h"
 
 /* options of a server, and of its user mappings */
@@ -31,11 +32,11 @@ extern LhSchemaRegistry *lh_schema_registry_open(Oid server, Oid role, MemoryCon
 
 /*
  * lh_schema_registry_knows tells whether a value can be judged without a question
- * to the registry.  With "fresh" a refusal that is some seconds old does not count
- * any more.
+ * to the registry.  A refusal that was some seconds old at the time "at" does not
+ * count any more; 0 = any does.
  */
 extern bool lh_schema_registry_knows(LhSchemaRegistry *registry, const char *value, Size length,
-									 bool fresh);
+									 TimestampTz at);
 
 /*
  * lh_schema_registry_ask asks for the schema of a value, in or outside of a
