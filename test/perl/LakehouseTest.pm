@@ -230,7 +230,7 @@ sub told_soon
 			if ($node->safe_psql('postgres', "SELECT count(*) FROM $of AND failures > 0") > 0)
 			{
 				my $now = time();
-				my $well = "SELECT count(*) FROM $of AND (failures > 0" . (defined $arg{source} ? " OR last_success < to_timestamp($now))" : ')');
+				my $well = "SELECT count(*) FROM $of AND (failures > 0" . (defined $arg{source} ? " OR last_success IS NULL OR last_success < to_timestamp($now))" : ')');
 				$node->safe_psql('postgres', defined $arg{source} ? "SELECT lakehouse.pause_source('$arg{source}'); SELECT lakehouse.resume_source('$arg{source}')"
 					: "SELECT lakehouse.kafka_retry('$arg{outbox}')");
 				poll_value($node, $well, '0', 120) or return undef;

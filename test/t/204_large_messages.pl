@@ -21,7 +21,8 @@ my $most = 4 * $large;
 my $MEMORY_LIMIT = 6 * $large + 100_000_000;
 
 my $kafka = KafkaCluster->new(
-	heap => 256 + 4 * $megabytes,
+	# each of its threads keeps what the largest request took
+	heap => 256 + 8 * $megabytes,
 	driver_heap => 400 + 5 * $megabytes,
 	config => { map { $_ => $most } 'message.max.bytes', 'replica.fetch.max.bytes', 'socket.request.max.bytes' });
 my $node = lakehouse_node('large', conf => "lakehouse.kafka_refresh_interval = 500\nlakehouse.max_record_size = '" . ($megabytes + 1)
