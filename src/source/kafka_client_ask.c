@@ -13,8 +13,9 @@
 
 #include "source/kafka_client_internal.h"
 
-/* the longest single wait in librdkafka, hence the answer to a cancel */
-#define SLICE_LIMIT_MS 500
+/* the longest single wait in librdkafka, hence the answer to a cancel; and the
+ * longest round trip with which there is an answer */
+#define SLICE_LIMIT_MS 2500
 
 /*
  * lh_kafka_slice returns how long the next wait in librdkafka may take, 0 when the
@@ -26,7 +27,7 @@ lh_kafka_slice(TimestampTz deadline, int *slice)
 	long		left = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), deadline);
 
 	CHECK_FOR_INTERRUPTS();
-	*slice = Min(*slice * 2, SLICE_LIMIT_MS);
+	*slice = Min(*slice * 3, SLICE_LIMIT_MS);
 	return (int) Min(left, (long) *slice);
 }
 

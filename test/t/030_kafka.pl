@@ -350,7 +350,7 @@ cmp_ok(time() - $began, '<', 10, 'is an error within 10 seconds');
 $began = time();
 ($status, $out, $err) = $node->psql('postgres', "SET statement_timeout = '1s'; SELECT lakehouse.run_source('down')");
 like($err, qr/canceling statement due to statement timeout/, 'a wait for brokers can be canceled');
-cmp_ok(time() - $began, '<', 2.5, 'within a second');
+cmp_ok(time() - $began, '<', 4, 'soon');
 
 # credentials stay out of messages
 $node->safe_psql('postgres', <<"END");

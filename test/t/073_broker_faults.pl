@@ -130,6 +130,10 @@ send_some('cut: all is read when it is over');
 broker_command($proxy, 'delay 1000');
 send_some('a round trip of two seconds: all is read');
 waits_well('delay');
+broker_command($proxy, 'delay 500');
+is($node->safe_psql('postgres', q{SELECT lakehouse.alter_source('net', trigger => 'available_now'); SELECT rows FROM lakehouse.run_source('net')}), "\n0",
+	'a round trip of a second: a run begins and ends well');
+$node->safe_psql('postgres', q{SELECT lakehouse.alter_source('net', trigger => 'continuous')});
 
 # Records that lie while a worker waits for its table make it ask whether their
 # topic is still the same: not in the transaction either.
