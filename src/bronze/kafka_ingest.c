@@ -97,10 +97,7 @@ ingest_open(const LhSource *source, bool continuous)
 	ingest->kafka = lh_kafka_open(lh_kafka_client_properties(ingest), context);
 	MemoryContextSwitchTo(context);
 	MemoryContextDelete(scratch);
-	/* runs before the client is closed, whose messages these are */
-	ingest->callback.func = release_at_reset;
-	ingest->callback.arg = ingest;
-	MemoryContextRegisterResetCallback(context, &ingest->callback);
+	lh_kafka_guard_messages(ingest);
 	return &ingest->base;
 }
 
@@ -187,6 +184,20 @@ release_at_reset(void *arg)
 }
 
 /*
+ * lh_kafka_guard_messages sees to it that messages are released before the client
+ * is closed that they are of: the callback that was registered last runs first.
+ */
+void
+lh_kafka_guard_messages(LhKafkaIngest *ingest)
+{
+	MemoryContextCallback *callback = MemoryContextAlloc(ingest->base.context, sizeof(MemoryContextCallback));
+
+	callback->func = release_at_reset;
+	callback->arg = ingest;
+	MemoryContextRegisterResetCallback(ingest->base.context, callback);
+}
+
+/*
  * take_messages takes what is here, up to "limit" messages in memory, and
  * returns how many records that added.
  */
@@ -221,7 +232,6 @@ take_messages(LhKafkaIngest *ingest, int limit)
 	{
 		if (take_event(ingest, &room[i]))
 		{
-			ingest->message_bytes += room[i].key_length + room[i].value_length;
 			if (kept != i)
 				room[kept] = room[i];
 			kept++;
@@ -232,6 +242,9 @@ take_messages(LhKafkaIngest *ingest, int limit)
 	if (ingest->message_count == 0 && kept > 0)
 		ingest->first_message = ingest->heard;
 	ingest->message_count += kept;
+	ingest->message_bytes += lh_kafka_measure(ingest, room, kept);
+	/* another client reads what comes next */
+	ingest->again |= kept > 0 && !lh_kafka_ahead_fits(ingest);
 	return kept;
 }
 
@@ -410,6 +423,9 @@ ingest_wait(LhIngest *base, long timeout_ms)
 	if (found && !ingest->reload && (ingest->message_count > 0 || ingest->changed) &&
 		lh_kafka_suspects(ingest) && !lh_kafka_prove(ingest))
 		ingest->reload = true;
+	/* the batch may have to wait, and this one would fill the memory meanwhile */
+	if (!lh_kafka_ahead_fits(ingest))
+		lh_kafka_stop_reading(ingest);
 	return found;
 }
 

@@ -32,6 +32,15 @@ typedef struct LhKafkaHeld
 	LhKafkaSlot *after;
 } LhKafkaHeld;
 
+/* Sizes of records in a sample, in bytes; kafka_ahead.c. */
+typedef struct LhKafkaSizes
+{
+	int64		count;			/* of records */
+	int64		values;
+	int64		keys;
+	int64		headers;
+} LhKafkaSizes;
+
 /* A source being read.  Lives in the context of its LhIngest. */
 typedef struct LhKafkaIngest
 {
@@ -60,6 +69,8 @@ typedef struct LhKafkaIngest
 	int			message_count;
 	int64		message_bytes;
 	TimestampTz first_message;	/* when the oldest of them came */
+	LhKafkaSizes sizes;
+	TimestampTz ahead_set;		/* when the client was replaced for them */
 	bool		again;			/* look again when what is in memory is written */
 	bool		drained;		/* nothing read ahead was left, since the last look */
 	bool		answered;		/* a broker gave something */
@@ -77,7 +88,6 @@ typedef struct LhKafkaIngest
 	char	   *publish_error;	/* why it could not be told, or NULL; as saved
 								 * unless "changed" */
 	bool		publish_changed;
-	MemoryContextCallback callback;
 } LhKafkaIngest;
 
 /* the properties of the source's connections, in the current context */
@@ -110,6 +120,16 @@ extern void lh_kafka_slot_lose(LhKafkaIngest *ingest, LhKafkaSlot *slot, const c
 							   const char *format,...) pg_attribute_printf(7, 8);
 extern void lh_kafka_slot_is_well(LhKafkaIngest *ingest, LhKafkaSlot *slot);
 extern void lh_kafka_slot_count_stall(LhKafkaIngest *ingest, LhKafkaSlot *slot);
+
+extern void lh_kafka_guard_messages(LhKafkaIngest *ingest);
+
+/* stops all partitions; what was read ahead is gone */
+extern void lh_kafka_stop_reading(LhKafkaIngest *ingest);
+
+/* how many records are read ahead, kafka_ahead.c */
+extern int64 lh_kafka_measure(LhKafkaIngest *ingest, const LhKafkaMessage *messages, int count);
+extern bool lh_kafka_ahead_fits(const LhKafkaIngest *ingest);
+extern void lh_kafka_ahead_fit(LhKafkaIngest *ingest);
 
 /*
  * Whether topics are still those that were read, kafka_prove.c.  What came after

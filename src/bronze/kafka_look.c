@@ -68,6 +68,8 @@ lh_kafka_look(LhKafkaIngest *ingest)
 	MemoryContext oldcontext = MemoryContextSwitchTo(scratch);
 	bool		passing = ingest->reading;
 
+	if (!passing)
+		lh_kafka_ahead_fit(ingest);
 	if (look_at_topics(ingest) && look_at_ranges(ingest))
 		start_partitions(ingest);
 	else if (ingest->reading)
@@ -441,6 +443,14 @@ check_range(LhKafkaIngest *ingest, LhKafkaSlot *slot)
 	return true;
 }
 
+void
+lh_kafka_stop_reading(LhKafkaIngest *ingest)
+{
+	lh_kafka_stop_all(ingest->kafka);
+	for (int i = 0; i < ingest->count; i++)
+		ingest->slots[i].running = false;
+}
+
 /*
  * start_partitions reads every partition that is not stopped, from its last
  * record on, so that a topic that was created again is recognised.
@@ -449,11 +459,7 @@ static void
 start_partitions(LhKafkaIngest *ingest)
 {
 	if (!ingest->reading)
-	{
-		lh_kafka_stop_all(ingest->kafka);
-		for (int i = 0; i < ingest->count; i++)
-			ingest->slots[i].running = false;
-	}
+		lh_kafka_stop_reading(ingest);
 	for (int i = 0; i < ingest->count; i++)
 	{
 		LhKafkaSlot *slot = &ingest->slots[i];

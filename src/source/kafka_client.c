@@ -134,6 +134,7 @@ new_client(void)
 				 errmsg("could not create a pipe for the Kafka client: %m")));
 	}
 	kafka->answered_by = -1;
+	kafka->ahead = LH_KAFKA_AHEAD;
 	return kafka;
 }
 
@@ -148,26 +149,61 @@ open_client(List *properties, MemoryContext context, rd_kafka_type_t type)
 }
 
 /*
+ * copy_client makes the parts of a client like another one, but for librdkafka's,
+ * of which it gives the configuration.
+ */
+static LhKafka *
+copy_client(const LhKafka *kafka, rd_kafka_conf_t **conf)
+{
+	LhKafka    *copy = new_client();
+
+	copy->username = kafka->username ? strdup(kafka->username) : NULL;
+	copy->password = kafka->password ? strdup(kafka->password) : NULL;
+	copy->token = kafka->token ? strdup(kafka->token) : NULL;
+	*conf = rd_kafka_conf_dup(rd_kafka_conf(kafka->rk));
+	rd_kafka_conf_set_opaque(*conf, copy);
+	return copy;
+}
+
+/*
  * lh_kafka_twin makes a client like another one; see the header.
  */
 LhKafka *
 lh_kafka_twin(const LhKafka *kafka, MemoryContext context)
 {
 	MemoryContextCallback *callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
-	LhKafka    *twin = new_client();
-	rd_kafka_conf_t *conf = rd_kafka_conf_dup(rd_kafka_conf(kafka->rk));
+	rd_kafka_conf_t *conf;
+	LhKafka    *twin = copy_client(kafka, &conf);
 	char		message[512];
 
 	twin->twin = true;
-	twin->username = kafka->username ? strdup(kafka->username) : NULL;
-	twin->password = kafka->password ? strdup(kafka->password) : NULL;
-	twin->token = kafka->token ? strdup(kafka->token) : NULL;
 	rd_kafka_conf_set(conf, "fetch.message.max.bytes", TWIN_FETCH_BYTES, message, sizeof(message));
 	rd_kafka_conf_set(conf, "fetch.wait.max.ms", "10", message, sizeof(message));
 	rd_kafka_conf_set(conf, "queued.min.messages", "1", message, sizeof(message));
-	rd_kafka_conf_set_opaque(conf, twin);
 	start_client(twin, conf, RD_KAFKA_CONSUMER, context, callback);
 	return twin;
+}
+
+LhKafka *
+lh_kafka_with_ahead(const LhKafka *kafka, int records, MemoryContext context)
+{
+	MemoryContextCallback *callback = MemoryContextAllocZero(context, sizeof(MemoryContextCallback));
+	rd_kafka_conf_t *conf;
+	LhKafka    *copy = copy_client(kafka, &conf);
+	char		number[16];
+	char		message[512];
+
+	copy->ahead = records;
+	snprintf(number, sizeof(number), "%d", records);
+	rd_kafka_conf_set(conf, "queued.min.messages", number, message, sizeof(message));
+	start_client(copy, conf, RD_KAFKA_CONSUMER, context, callback);
+	return copy;
+}
+
+int
+lh_kafka_ahead(const LhKafka *kafka)
+{
+	return kafka->ahead;
 }
 
 /*
@@ -227,7 +263,7 @@ static const char *const consumer_settings[][2] = {
 	{"check.crcs", "true"},
 	/* on_log hears of leaders that change from nowhere else */
 	{"debug", "topic"},
-	{"queued.min.messages", CppAsString2(AHEAD_MESSAGES)},
+	{"queued.min.messages", CppAsString2(LH_KAFKA_AHEAD)},
 	{"auto.offset.reset", "error"},
 	{"auto.commit.enable", "false"},
 	{NULL, NULL}

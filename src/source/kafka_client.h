@@ -91,6 +91,15 @@ extern LhKafka *lh_kafka_open(List *properties, MemoryContext context);
  * at once, and at once.
  */
 extern LhKafka *lh_kafka_twin(const LhKafka *kafka, MemoryContext context);
+
+/*
+ * A client holds no more than LH_KAFKA_AHEAD records, and no more bytes of values
+ * than lakehouse.kafka_read_ahead, before it asks for more.  lh_kafka_with_ahead
+ * makes one like another one that holds no more than "records".
+ */
+#define LH_KAFKA_AHEAD 50000
+extern LhKafka *lh_kafka_with_ahead(const LhKafka *kafka, int records, MemoryContext context);
+extern int	lh_kafka_ahead(const LhKafka *kafka);
 extern void lh_kafka_close(LhKafka *kafka);
 
 /*

@@ -16,9 +16,6 @@
 
 #include "source/kafka_client.h"
 
-/* records that librdkafka may read ahead */
-#define AHEAD_MESSAGES 50000
-
 /* One topic that is read, or was asked about. */
 typedef struct LhKafkaTopic
 {
@@ -40,6 +37,7 @@ struct LhKafka
 	char	   *username;		/* for wake_brokers */
 	char	   *password;
 	char	   *token;			/* of OAUTHBEARER */
+	int			ahead;			/* records that may be read ahead */
 	bool		drained;		/* less than half of the read-ahead is left */
 	bool		twin;			/* made by lh_kafka_twin */
 	rd_kafka_message_t **taken; /* room for lh_kafka_take */

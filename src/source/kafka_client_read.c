@@ -159,7 +159,7 @@ wake_brokers(LhKafka *kafka)
 {
 	size_t		left = rd_kafka_queue_length(kafka->queue);
 
-	if (left > AHEAD_MESSAGES / 2)
+	if (left > (size_t) kafka->ahead / 2)
 		kafka->drained = false;
 	else if (!kafka->drained || kafka->twin)
 	{

@@ -137,8 +137,9 @@ class KafkaRecords {
 	/*
 	 * produce: "messages" [{"topic", "partition", "key" or "key_hex", "value" or
 	 * "value_hex", "size" of a made-up value (a string of JSON if "quoted"),
-	 * "timestamp", "headers" [{"key", "value" or "value_hex"}]}], "transaction"
-	 * that was begun, "config" of the producer; gives "offsets", one a message
+	 * "key_size" of a made-up key, "timestamp", "headers" [{"key", "value",
+	 * "value_hex" or "value_size"}]}], "transaction" that was begun, "config" of the
+	 * producer; gives "offsets", one a message
 	 */
 	private void produce(JsonNode command, ObjectNode answer) throws Exception {
 		KafkaProducer<byte[], byte[]> producer = command.has("transaction") ? transactional(command) : producer(command);
@@ -169,6 +170,8 @@ class KafkaRecords {
 
 		if (object.has(name + "_hex"))
 			return HexFormat.of().parseHex(object.get(name + "_hex").asText());
+		if (object.has(name + "_size"))
+			return filler(object.get(name + "_size").asInt(), 0);
 		if (name.equals("value") && object.has("size")) {
 			byte[] made = filler(object.get("size").asInt(), object.path("seed").asInt());
 			if (object.has("quoted"))

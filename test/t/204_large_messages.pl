@@ -10,7 +10,7 @@ use LakehouseTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
-use Time::HiRes qw(usleep);
+use Time::HiRes qw(time usleep);
 
 my $megabytes = $ENV{LAKEHOUSE_LARGE_MB} // 25;
 my $large = $megabytes * 1_000_000;
@@ -109,6 +109,37 @@ for my $codec ('none', 'zstd')
 	reads("a batch, $codec", $topic);
 	is(value_of("SELECT count(*) FROM bronze.$topic"), $megabytes, "a batch, $codec: all are stored");
 	$kafka->check($node, $topic, "bronze.$topic", $topic);
+}
+
+# --------------------------------------------------------------- keys and headers
+# What a worker holds is bounded, whatever part of the records it is that is large.
+for my $part ('key', 'header')
+{
+	my @large = $part eq 'key' ? (key_size => 100_000) : (key => 'k', headers => [ { key => 'h', value_size => 100_000 } ]);
+	$kafka->create($part, 1);
+	$kafka->make_source($node, $part, trigger => 'continuous');
+	$kafka->produce({ topic => $part, partition => 0, key => 'k', value => 'first' });
+	ok($kafka->wait_caught_up($node, $part, [$part]), "large ${part}s: the worker reads");
+	my $blocker = $node->background_psql('postgres');
+	$blocker->query_safe("BEGIN; LOCK TABLE bronze.$part IN ACCESS EXCLUSIVE MODE");
+	$kafka->produce(map { { topic => $part, partition => 0, value => $_, @large } } 1 .. 500) for 1 .. 2;
+	ok(poll_value($node, "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%source%$part%' AND wait_event_type = 'Lock'", 1, 60), "large ${part}s: the worker waits for its table");
+	my ($pid, $peak, $until) = (worker_pid($node, $part), 0, time() + 3);
+	while (time() < $until)
+	{
+		my $now = private($pid);
+		$peak = $now if $now > $peak;
+		usleep(20_000);
+	}
+	note(sprintf('%s: %.0f MB at most', $part, $peak / 1e6));
+	cmp_ok($peak, '>', 0, "large ${part}s: its memory was looked at");
+	cmp_ok($peak, '<', 70_000_000, "large ${part}s: it holds little more than lakehouse.kafka_read_ahead");
+	$blocker->query_safe('COMMIT');
+	$blocker->quit;
+	ok($kafka->wait_caught_up($node, $part, [$part]), "large ${part}s: all is read");
+	is(value_of("SELECT count(*) FROM bronze.$part"), '1001', "large ${part}s: all are stored");
+	$kafka->check($node, $part, "bronze.$part", $part);
+	value_of("SELECT lakehouse.alter_source('$part', trigger => 'available_now')");
 }
 
 # -------------------------------------------------------------- more than a value
