@@ -19,6 +19,8 @@ my $most = 4 * $large;
 # what a message may cost: as it came, as a value, as a row, as what is written
 # of it, and the answer that holds the next one
 my $MEMORY_LIMIT = 6 * $large + 100_000_000;
+# the sanitizer keeps memory that was freed
+$MEMORY_LIMIT *= 4 if ($ENV{LD_PRELOAD} // '') =~ /asan/;
 
 my $kafka = KafkaCluster->new(
 	# each of its threads keeps what the largest request took
@@ -161,11 +163,11 @@ $kafka->make_source($node, 'stops', server => 'narrow', trigger => 'continuous')
 ok( wait_until(sub { value_of(q{SELECT coalesce(s.error, '') || coalesce(k.error, '') FROM lakehouse.source_status s JOIN lakehouse.kafka_status k ON k.source = s.name WHERE name = 'stops' AND partition = 0}) =~ /receive\.message\.max\.bytes/ }, 120),
 	'more than the client takes: the state names the limit')
   or diag(value_of(q{SELECT s.state, s.error, k.partition, k.position, k.error FROM lakehouse.source_status s JOIN lakehouse.kafka_status k ON k.source = s.name WHERE name = 'stops'}));
-is(value_of(q{SELECT string_agg(partition || ':' || position, ' ' ORDER BY partition) FROM lakehouse.kafka_status WHERE source = 'stops'}), '0:1 1:2',
+ok(poll_value($node, q{SELECT string_agg(partition || ':' || position, ' ' ORDER BY partition) FROM lakehouse.kafka_status WHERE source = 'stops'}, '0:1 1:2', 120),
 	'nothing is skipped, and the other partition goes on');
 # tries come at 0, 1, 3, 7, 15, 31 ... seconds
 usleep(5_000_000);
-cmp_ok(value_of(q{SELECT failures FROM lakehouse.source_state JOIN lakehouse.source USING (source_id) WHERE name = 'stops' AND retry_at IS NOT NULL}), '<', 8,
+cmp_ok(value_of(q{SELECT coalesce(max(failures), 0) FROM lakehouse.source_state JOIN lakehouse.source USING (source_id) WHERE name = 'stops'}), '<', 8,
 	'it is asked for again after pauses that double');
 value_of(qq{ALTER SERVER narrow OPTIONS (SET "$big" '$most'); SELECT lakehouse.resume_source('stops')});
 ok($kafka->wait_caught_up($node, 'stops', ['stops']), 'with a larger limit it goes on');
