@@ -423,8 +423,9 @@ ingest_wait(LhIngest *base, long timeout_ms)
 	if (found && !ingest->reload && (ingest->message_count > 0 || ingest->changed) &&
 		lh_kafka_suspects(ingest) && !lh_kafka_prove(ingest))
 		ingest->reload = true;
-	/* the batch may have to wait, and this one would fill the memory meanwhile */
-	if (!lh_kafka_ahead_fits(ingest))
+	/* the batch may have to wait, and this client would fill the memory meanwhile;
+	 * without a batch to come nobody would begin again */
+	if (ingest->again && !lh_kafka_ahead_fits(ingest))
 		lh_kafka_stop_reading(ingest);
 	return found;
 }
